@@ -1,0 +1,5 @@
+"""`python -m keyfleet`."""
+
+from keyfleet.cli.main import main
+
+main()

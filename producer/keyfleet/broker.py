@@ -1,0 +1,103 @@
+"""Connections to the Redis-compatible server that producers and workers share."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from keyfleet.config import redact_url
+from keyfleet.errors import BrokerUnavailable
+
+__all__ = ["OLDEST_SERVER", "ServerWatch", "celery_url", "check_server", "connect"]
+
+OLDEST_SERVER = 7
+"""Oldest major version of Redis: before it, scripts can't say that they free memory. Valkey began with 7.2."""
+
+SOCKET_TIMEOUT_S = 20.0
+"""A server that is silent for this long on a command is taken as gone (s)."""
+
+
+class ServerWatch:
+    """Notices on every new connection whether the server is still the one it was.
+
+    A server that came back under a new `run_id` may have lost its last seconds, so whoever holds their twin must
+    deliver it again before going on.
+    """
+
+    def __init__(self, *, refuse_first: bool = False) -> None:
+        """`refuse_first` breaks the command that met the changed server, so that recovery can come before it."""
+        self._refuse_first = refuse_first
+        self._lock = threading.Lock()
+        self._run_id: str | None = None
+        self._changed = threading.Event()
+
+    @property
+    def changed(self) -> bool:
+        """Whether a change was noticed and not yet dealt with."""
+        return self._changed.is_set()
+
+    def dealt_with(self) -> None:
+        """What a change calls for has been done."""
+        self._changed.clear()
+
+    def on_connect(self, connection: Any) -> None:
+        """redis-py's hook for a new connection."""
+        connection.on_connect()
+        connection.send_command("INFO", "server")
+        run_id = _run_id(connection.read_response())
+        with self._lock:
+            before, self._run_id = self._run_id, run_id
+        if before is not None and before != run_id:
+            self._changed.set()
+            if self._refuse_first:
+                raise redis.ConnectionError("the server was restarted")
+
+
+def _run_id(info: Any) -> str:
+    text = info.decode() if isinstance(info, bytes) else str(info)
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return fields.get("run_id", "")
+
+
+def _redis_url(url: str) -> str:
+    return url.replace("redis+socket://", "unix://", 1) if url.startswith("redis+socket://") else url
+
+
+def celery_url(url: str) -> str:
+    """`url` as Celery's transport spells it."""
+    return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
+
+
+def connect(url: str, *, watch: ServerWatch | None = None, timeout_s: float = SOCKET_TIMEOUT_S) -> redis.Redis:
+    """A client for the server at `url`. Opens no connection yet.
+
+    It never retries by itself, so that a cut connection is reported at once.
+    """
+    options: dict[str, Any] = {"redis_connect_func": watch.on_connect} if watch else {}
+    return redis.Redis.from_url(
+        _redis_url(url),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        **options,
+    )
+
+
+def check_server(client: redis.Redis, url: str) -> None:
+    """Raise BrokerUnavailable unless a new enough server answers."""
+    shown = redact_url(url)
+    try:
+        info = cast("dict[str, Any]", client.info("server"))
+    except redis.AuthenticationError:
+        raise BrokerUnavailable(f"the broker at {shown} refuses the password in its address") from None
+    except redis.RedisError as error:
+        raise BrokerUnavailable(
+            f"no Redis or Valkey answers at {shown} ({type(error).__name__}); check KEYFLEET_BROKER_URL or --broker"
+        ) from None
+    version = str(info.get("redis_version", "0"))
+    if int(version.split(".")[0]) < OLDEST_SERVER:
+        raise BrokerUnavailable(f"the broker at {shown} is Redis {version}; Redis {OLDEST_SERVER} or Valkey is needed")

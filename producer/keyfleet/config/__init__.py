@@ -1,0 +1,42 @@
+"""Settings, and the configuration of keys without their secrets."""
+
+from keyfleet.config.environment import Environment
+from keyfleet.config.environment_keys import environment_keys
+from keyfleet.config.key_config import ANY_MODEL, DEFAULT_BASE_URLS, PROVIDERS, KeyConfig, Provider
+from keyfleet.config.keyfile import check_variables, load_keys_file
+from keyfleet.config.model_limits import ModelLimits, parse_limits, scaled_amount
+from keyfleet.config.notation import parse_duration_s, parse_percentage
+from keyfleet.config.redaction import HIDDEN, redact_url
+from keyfleet.config.references import ProxyUrl, SecretReference, check_proxy_url
+from keyfleet.config.settings import DEFAULT_CONCURRENCY, Settings, check_broker_url, check_fleet, parse_log_level
+from keyfleet.config.sources import KEYS_FILE_NAMES, KeySource, find_keys
+
+__all__ = [
+    "ANY_MODEL",
+    "DEFAULT_BASE_URLS",
+    "DEFAULT_CONCURRENCY",
+    "HIDDEN",
+    "KEYS_FILE_NAMES",
+    "PROVIDERS",
+    "Environment",
+    "KeyConfig",
+    "KeySource",
+    "ModelLimits",
+    "Provider",
+    "ProxyUrl",
+    "SecretReference",
+    "Settings",
+    "check_broker_url",
+    "check_fleet",
+    "check_proxy_url",
+    "check_variables",
+    "environment_keys",
+    "find_keys",
+    "load_keys_file",
+    "parse_duration_s",
+    "parse_limits",
+    "parse_log_level",
+    "parse_percentage",
+    "redact_url",
+    "scaled_amount",
+]

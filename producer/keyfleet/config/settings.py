@@ -1,0 +1,163 @@
+"""The settings that don't belong to one key, as one frozen object that is read once and passed in."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from keyfleet.config.environment import Environment
+
+__all__ = ["DEFAULT_CONCURRENCY", "Settings", "check_broker_url", "check_fleet", "parse_log_level"]
+
+DEFAULT_LEASE_S = 30.0
+"""A worker that says nothing for this long is taken for dead; leases are renewed three times in it."""
+
+MIN_LEASE_S = 1.0
+"""Below this a pause of the interpreter or of Redis looks like a dead worker."""
+
+DEFAULT_TIMEOUT_S = 600.0
+"""Read timeout of a call: long answers of slow models take minutes."""
+
+DEFAULT_CONNECT_TIMEOUT_S = 10.0
+"""A provider or proxy that takes no connection within this is taken as unreachable."""
+
+DEFAULT_CONCURRENCY = 32
+"""Calls under way per key: 32 calls of a second each keep up with 1,900 requests a minute."""
+
+DEFAULT_GUARD_MS = 100
+DEFAULT_GUARD_SHARE = 0.0025
+"""Each window is widened by the larger of 100 ms and 0.25 % of itself, against jitter on the way to the provider."""
+
+BROKER_SCHEMES = ("redis", "rediss", "unix", "redis+socket")
+
+_FLEET = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting with its default. Durations are in seconds, shares between 0 and 1.
+
+    `broker_url` None means the embedded server. It may hold a password, so it is left out of `repr`; messages show
+    it through `redact_url`. `concurrency` bounds the calls under way of each key, `max_calls` those of all keys on
+    this host together (None: no bound). `use` is the share of every limit that this fleet may use. `log_level` is
+    a number as in `logging`. `give_up_after_s` None waits for ever.
+    """
+
+    state_dir: Path
+    broker_url: str | None = field(default=None, repr=False)
+    fleet: str = "main"
+    keys_path: Path | None = None
+    lease_s: float = DEFAULT_LEASE_S
+    log_level: int = logging.WARNING
+    use: float = 1.0
+    max_attempts: int = 5
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
+    timeout_attempts: int = 2
+    concurrency: int = DEFAULT_CONCURRENCY
+    max_calls: int | None = None
+    guard_ms: int = DEFAULT_GUARD_MS
+    guard_share: float = DEFAULT_GUARD_SHARE
+    give_up_after_s: float | None = None
+    workers: bool = True
+    ordered: bool = False
+    progress: bool = True
+    stop_early: bool = True
+
+    @classmethod
+    def from_environment(cls, env: Environment) -> Settings:
+        """`KEYFLEET_*` first, then what openai-manager's users have set.
+
+        Of openai-manager's variables, OPENAI_GLOBAL_NUM_REQUEST_LIMIT bounds all calls together (`max_calls`),
+        COROTINE_PER_AUTH those of a key (`concurrency`), ATTEMPTS_PER_PROMPT is `max_attempts` and OPENAI_LOG_LEVEL
+        the level. RATELIMIT_AFTER_SUBMISSION and OPENAI_PROMPTS_PER_ASYNC_BATCH are accepted and mean nothing here:
+        limits are exact, and requests are fed as they are needed. Keys, proxies and limits: see `sources`.
+
+        Raises ConfigurationError that names the variable.
+        """
+        return cls(
+            state_dir=_state_dir(env),
+            broker_url=env.get_parsed("KEYFLEET_BROKER_URL", "KEYFLEET_BROKER", default=None, parse=check_broker_url),
+            fleet=env.get_parsed("KEYFLEET_FLEET", default="main", parse=check_fleet),
+            keys_path=env.get_parsed("KEYFLEET_KEYS", default=None, parse=_path),
+            lease_s=env.get_parsed("KEYFLEET_LEASE_S", default=DEFAULT_LEASE_S, parse=_parse_lease_s),
+            log_level=_log_level(env),
+            use=env.get_percentage("KEYFLEET_USE", default=1.0),
+            max_attempts=env.get_int("KEYFLEET_MAX_ATTEMPTS", "ATTEMPTS_PER_PROMPT", default=5),
+            timeout_s=env.get_duration_s("KEYFLEET_TIMEOUT", "KEYFLEET_TIMEOUT_S", default=DEFAULT_TIMEOUT_S),
+            connect_timeout_s=env.get_duration_s(
+                "KEYFLEET_CONNECT_TIMEOUT", "KEYFLEET_CONNECT_TIMEOUT_S", default=DEFAULT_CONNECT_TIMEOUT_S
+            ),
+            timeout_attempts=env.get_int("KEYFLEET_TIMEOUT_ATTEMPTS", default=2),
+            concurrency=env.get_int("KEYFLEET_CONCURRENCY", "COROTINE_PER_AUTH", default=DEFAULT_CONCURRENCY),
+            max_calls=env.get_int(
+                "KEYFLEET_MAX_CALLS", "OPENAI_GLOBAL_NUM_REQUEST_LIMIT", "GLOBAL_NUM_REQUEST_LIMIT", default=None
+            ),
+            guard_ms=env.get_int("KEYFLEET_GUARD_MS", default=DEFAULT_GUARD_MS, minimum=0),
+            guard_share=env.get_percentage("KEYFLEET_GUARD_SHARE", default=DEFAULT_GUARD_SHARE),
+            give_up_after_s=env.get_duration_s("KEYFLEET_GIVE_UP_AFTER", "KEYFLEET_GIVE_UP_AFTER_S", default=None),
+            workers=env.get_bool("KEYFLEET_WORKERS", default=True),
+            ordered=env.get_bool("KEYFLEET_ORDERED", default=False),
+            progress=env.get_bool("KEYFLEET_PROGRESS", default=True),
+            stop_early=env.get_bool("KEYFLEET_STOP_EARLY", default=True),
+        )
+
+    def with_options(self, **options: Any) -> Settings:
+        """These settings under the options of a command line, where None means that the option wasn't given."""
+        return replace(self, **{name: value for name, value in options.items() if value is not None})
+
+
+def check_broker_url(url: str) -> str:
+    """`url`, if it is one of a Redis-compatible server. Raises ValueError, which doesn't show it."""
+    scheme, separator, rest = url.partition("://")
+    if scheme.lower() not in BROKER_SCHEMES or not separator or not rest:
+        raise ValueError("expected a Redis address such as redis://host:6379/0, rediss://… or unix:///path.sock")
+    return url
+
+
+def check_fleet(name: str) -> str:
+    """`name`, if it can be a part of Redis keys and queue names. Raises ValueError."""
+    if not _FLEET.fullmatch(name):
+        raise ValueError("expected 1 to 40 letters, digits, `_` or `-`")
+    return name
+
+
+def parse_log_level(text: str) -> int:
+    """10 to 50, or debug, info, warning, error, critical, as a number of `logging`. Raises ValueError."""
+    names = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50, "FATAL": 50}
+    level = int(text) if text.isascii() and text.isdigit() else names.get(text.upper(), 0)
+    if not logging.DEBUG <= level <= logging.CRITICAL:
+        raise ValueError("expected debug, info, warning, error, critical, or a number from 10 to 50")
+    return level
+
+
+def _parse_lease_s(text: str) -> float:
+    try:
+        lease_s = float(text)
+    except ValueError:
+        lease_s = 0.0
+    if not MIN_LEASE_S <= lease_s < float("inf"):
+        raise ValueError(f"expected a number of seconds, at least {MIN_LEASE_S:g}")
+    return lease_s
+
+
+def _log_level(env: Environment) -> int:
+    return env.get_parsed("KEYFLEET_LOG_LEVEL", "OPENAI_LOG_LEVEL", default=logging.WARNING, parse=parse_log_level)
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _state_dir(env: Environment) -> Path:
+    """KEYFLEET_STATE_DIR; else `keyfleet` in XDG_STATE_HOME, which counts only if absolute, as its standard says."""
+    chosen = env.get("KEYFLEET_STATE_DIR")
+    if chosen is not None:
+        return _path(chosen).absolute()
+    xdg = env.get("XDG_STATE_HOME")
+    if xdg is not None and Path(xdg).is_absolute():
+        return Path(xdg) / "keyfleet"
+    return Path(env.get("HOME") or Path.home()) / ".local" / "state" / "keyfleet"

@@ -1,0 +1,62 @@
+"""What producers and workers agree on: a request on its way in, and its outcome on its way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["AttemptError", "Outcome", "Request"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One API call to be made.
+
+    `id` is unique within its job (a file's line number, in decimal). `body` is the JSON text that is sent as it
+    stands. `cost_tokens` is prompt plus allowed output. `context` is the caller's own and comes back with the
+    outcome (for files: `custom_id`, `metadata`); it must be JSON and is never sent.
+    """
+
+    id: str
+    endpoint: str
+    model: str
+    body: bytes
+    cost_tokens: int
+    context: dict[str, Any] = field(default_factory=dict)
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptError:
+    """One failed attempt. `status` is the HTTP status, or None where no whole answer arrived."""
+
+    status: int | None
+    code: str
+    message: str
+    key_name: str | None = None
+    at_s: float = 0.0
+    """Wall-clock time of the failure, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The one end of a request: a response (`ok`) or a final error.
+
+    `body` is the provider's JSON text: the answer, or for a final provider error its error document (None where no
+    answer came). `request_body` is the body that was sent, where the job asked for it back. `errors` holds every
+    failed attempt, the last one last; for a final error it is never empty. `attempts` counts the calls that were
+    paid for or may have been. `tokens` is the usage that the provider reported, else what was reserved.
+    """
+
+    id: str
+    ok: bool
+    status: int | None
+    body: bytes | None
+    attempts: int
+    errors: tuple[AttemptError, ...] = ()
+    key_name: str | None = None
+    request_id: str | None = None
+    tokens: int = 0
+    finished_s: float = 0.0
+    context: dict[str, Any] = field(default_factory=dict)
+    request_body: bytes | None = None

@@ -1,0 +1,17 @@
+-- flags: allow-oom
+-- hand_back: return requests that were taken but not sent, each to its place in the queue. Spends no attempt.
+--
+-- KEYS[1..9]  the queue (queue.lua)
+-- then ARGV   per request: id, token
+-- Returns     how many were returned; those whose lease has passed on are left alone
+local returned = 0
+for at = 1, #ARGV, 2 do
+  local request = ARGV[at]
+  if holds_lease(request, ARGV[at + 1]) then
+    release_lease(request)
+    redis.call('HDEL', EXPIRIES, request)
+    make_ready(request)
+    returned = returned + 1
+  end
+end
+return returned

@@ -1,0 +1,63 @@
+-- The ledger of one queue. Shared functions; joined in front of the scripts that use them.
+--
+-- KEYS[1] requests      hash  request -> "<header JSON>\n<body>"
+-- KEYS[2] places        hash  request -> "<urgent 0|1> <sequence> <cost_tokens> <accepted_ms>"
+-- KEYS[3] ready:urgent  zset  request by sequence
+-- KEYS[4] ready:bulk    zset  request by sequence
+-- KEYS[5] running       zset  request by the end of its lease (ms)
+-- KEYS[6] leases        hash  request -> fencing token
+-- KEYS[7] expiries      hash  request -> leases in a row that expired
+-- KEYS[8] delayed       zset  request by the time (ms) at which it is ready again
+-- KEYS[9] attempts      hash  request -> its failed attempts as JSON
+--
+-- Invariant: a request in `requests` is in exactly one of ready:urgent, ready:bulk, running and delayed, and has a
+-- fencing token if and only if it is running.
+
+local QUEUE_KEYS = 9
+local REQUESTS, PLACES, READY_URGENT, READY_BULK = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local RUNNING, LEASES, EXPIRIES, DELAYED, ATTEMPTS = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+
+local function server_now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function milliseconds(value)
+  return string.format('%.0f', value)
+end
+
+local function place_of(request)
+  local urgent, sequence, cost_tokens, accepted_ms =
+    string.match(redis.call('HGET', PLACES, request), '^(%d) (%d+) (%d+) (%d+)$')
+  return urgent == '1', sequence, tonumber(cost_tokens), tonumber(accepted_ms)
+end
+
+local function make_ready(request)
+  local urgent, sequence = place_of(request)
+  redis.call('ZADD', urgent and READY_URGENT or READY_BULK, sequence, request)
+end
+
+local function release_lease(request)
+  redis.call('ZREM', RUNNING, request)
+  redis.call('HDEL', LEASES, request)
+end
+
+local function start_lease(request, token, until_ms)
+  redis.call('ZADD', RUNNING, milliseconds(until_ms), request)
+  redis.call('HSET', LEASES, request, token)
+end
+
+local function holds_lease(request, token)
+  return redis.call('HGET', LEASES, request) == token
+end
+
+local function forget(request)
+  redis.call('HDEL', REQUESTS, request)
+  redis.call('ZREM', READY_URGENT, request)
+  redis.call('ZREM', READY_BULK, request)
+  redis.call('ZREM', DELAYED, request)
+  release_lease(request)
+  redis.call('HDEL', PLACES, request)
+  redis.call('HDEL', EXPIRIES, request)
+  redis.call('HDEL', ATTEMPTS, request)
+end

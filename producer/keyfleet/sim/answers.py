@@ -1,0 +1,129 @@
+"""Answers in the shapes of OpenAI's API."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from array import array
+from hashlib import sha256
+from typing import Any
+
+from keyfleet.sim.config import SimAnswers
+from keyfleet.sim.prompts import ECHO_CHARACTERS, Asked, Endpoint
+
+__all__ = ["answer_body", "model_body", "model_document", "models_body"]
+
+_FILLER = "Lorem ipsum dolor sit amet, consectetur adipiscing elit. "
+_MODELS_SINCE_S = 1_700_000_000
+
+
+def answer_body(endpoint: Endpoint, asked: Asked, settings: SimAnswers, number: int) -> bytes:
+    """The JSON text of a good answer; `number` makes its id unique.
+
+    Every choice's content begins with the first `ECHO_CHARACTERS` of its prompt.
+    """
+    if endpoint == "embeddings":
+        return json.dumps(_embeddings(asked, settings)).encode()
+    texts = [_content(prompt, settings) for prompt in asked.prompts for _ in range(asked.choices)]
+    wanted = (asked.allowed_tokens + 1) // 2 if settings.completion_tokens is None else settings.completion_tokens
+    output_tokens = min(asked.allowed_tokens, wanted) * len(texts)
+    if endpoint == "responses":
+        return json.dumps(_response(asked, texts[0], output_tokens, number)).encode()
+    chat = endpoint == "chat/completions"
+    document = {
+        "id": f"{'chatcmpl' if chat else 'cmpl'}-sim{number:012x}",
+        "object": "chat.completion" if chat else "text_completion",
+        "created": int(time.time()),
+        "model": asked.model,
+        "choices": [_choice(index, text, chat) for index, text in enumerate(texts)],
+        "usage": _usage(asked.prompt_tokens, output_tokens),
+        "system_fingerprint": "fp_sim",
+    }
+    return json.dumps(document).encode()
+
+
+def _content(prompt: str, settings: SimAnswers) -> str:
+    content = prompt[:ECHO_CHARACTERS]
+    missing = settings.answer_bytes - len(content)
+    if missing <= 0:
+        return content
+    return content + " " + (_FILLER * (missing // len(_FILLER) + 1))[: missing - 1]
+
+
+def _choice(index: int, text: str, chat: bool) -> dict[str, Any]:
+    if chat:
+        message = {"role": "assistant", "content": text, "refusal": None}
+        return {"index": index, "message": message, "logprobs": None, "finish_reason": "stop"}
+    return {"text": text, "index": index, "logprobs": None, "finish_reason": "stop"}
+
+
+def _usage(prompt_tokens: int, output_tokens: int) -> dict[str, int]:
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": prompt_tokens + output_tokens,
+    }
+
+
+def _response(asked: Asked, text: str, output_tokens: int, number: int) -> dict[str, Any]:
+    content = [{"type": "output_text", "text": text, "annotations": []}]
+    message = {
+        "type": "message",
+        "id": f"msg_sim{number:012x}",
+        "status": "completed",
+        "role": "assistant",
+        "content": content,
+    }
+    usage = {
+        "input_tokens": asked.prompt_tokens,
+        "output_tokens": output_tokens,
+        "total_tokens": asked.prompt_tokens + output_tokens,
+    }
+    return {
+        "id": f"resp_sim{number:012x}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": "completed",
+        "model": asked.model,
+        "output": [message],
+        "usage": usage,
+    }
+
+
+def _embeddings(asked: Asked, settings: SimAnswers) -> dict[str, Any]:
+    dimensions = asked.dimensions or settings.embedding_dimensions
+    vectors = [_vector(prompt, dimensions) for prompt in asked.prompts]
+    data = [
+        {"object": "embedding", "index": index, "embedding": _base64(vector) if asked.as_base64 else vector}
+        for index, vector in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": asked.prompt_tokens, "total_tokens": asked.prompt_tokens}
+    return {"object": "list", "data": data, "model": asked.model, "usage": usage}
+
+
+def _vector(text: str, dimensions: int) -> list[float]:
+    """Numbers from -1 to 1 that depend on the text alone."""
+    digest = sha256(text.encode("utf-8", "surrogatepass")).digest()
+    values = [round(byte / 127.5 - 1, 6) for byte in digest]
+    return (values * (dimensions // len(values) + 1))[:dimensions]
+
+
+def _base64(vector: list[float]) -> str:
+    """As OpenAI's own client asks for it: 32-bit floats, little-endian on all platforms that this runs on."""
+    return base64.b64encode(array("f", vector).tobytes()).decode()
+
+
+def model_document(model: str) -> dict[str, Any]:
+    """One entry of the list of models."""
+    return {"id": model, "object": "model", "created": _MODELS_SINCE_S, "owned_by": "keyfleet-sim"}
+
+
+def model_body(model: str) -> bytes:
+    """The answer to `GET /v1/models/{id}`."""
+    return json.dumps(model_document(model)).encode()
+
+
+def models_body(models: list[str]) -> bytes:
+    """The answer to `GET /v1/models`."""
+    return json.dumps({"object": "list", "data": [model_document(model) for model in models]}).encode()

@@ -1,0 +1,78 @@
+"""The keys that the stand-in knows, and the quotas behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from hashlib import sha256
+
+from keyfleet.sim.config import Behaviour, Kind, SimConfig, SimKey, SimLimit
+from keyfleet.sim.enforcement import Quota
+
+__all__ = ["GroupQuota", "KeyState", "Keyring"]
+
+_ANY_MODEL = "*"
+
+
+class GroupQuota(Quota):
+    """A quota that knows whose it is: of `group`, for the models that match `pattern`."""
+
+    def __init__(self, config: SimConfig, group: str, pattern: str, limits: tuple[SimLimit, ...], kind: Kind) -> None:
+        super().__init__(limits, kind=kind, quantum_s=config.quantum_s, refused_counts=config.refused_counts)
+        self.group = group
+        self.pattern = pattern
+        self.rules = (group, pattern, self.limits, kind, config.quantum_s, config.refused_counts)
+        """What must be equal for a new configuration to go on with this quota as it stands."""
+
+
+class KeyState:
+    """One known key. `name` is what statistics show; the key itself is not kept here."""
+
+    __slots__ = ("_quotas", "behaviour", "group", "name")
+
+    def __init__(self, name: str, group: str, behaviour: Behaviour, quotas: Mapping[str, GroupQuota]) -> None:
+        self.name = name
+        self.group = group
+        self.behaviour = behaviour
+        self._quotas = quotas
+
+    def quota_for(self, model: str) -> GroupQuota | None:
+        """The quota that a model uses: by its name, else by the first pattern that matches; None: not served."""
+        exact = self._quotas.get(model)
+        if exact is not None:
+            return exact
+        return next((quota for pattern, quota in self._quotas.items() if fnmatchcase(model, pattern)), None)
+
+
+class Keyring:
+    """All keys of a configuration. Quotas that `earlier` holds under the same rules go on where they stand."""
+
+    def __init__(self, config: SimConfig, earlier: Keyring | None = None) -> None:
+        self._config = config
+        self._kept = {quota.rules: quota for quota in earlier._quotas.values()} if earlier else {}
+        self._quotas: dict[tuple[str, str], GroupQuota] = {}
+        self._keys = {key.api_key: self._key_state(key) for key in config.keys}
+
+    def find(self, api_key: str) -> KeyState | None:
+        """The state of a key; None where it is unknown and unknown keys aren't accepted."""
+        known = self._keys.get(api_key)
+        if known is None and self._config.accept_any_key:
+            name = "any-" + sha256(api_key.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+            stranger = SimKey(name=name, api_key="unused", limits=self._config.default_limits)
+            known = self._keys[api_key] = self._key_state(stranger)
+        return known
+
+    def _key_state(self, key: SimKey) -> KeyState:
+        limits = dict(key.models)
+        if key.limits or not limits:
+            limits[_ANY_MODEL] = key.limits
+        kind = key.kind or self._config.kind
+        quotas = {pattern: self._quota(key.quota_group, pattern, given, kind) for pattern, given in limits.items()}
+        return KeyState(key.name, key.quota_group, key.behaviour, quotas)
+
+    def _quota(self, group: str, pattern: str, limits: tuple[SimLimit, ...], kind: Kind) -> GroupQuota:
+        known = self._quotas.get((group, pattern))
+        if known is None:
+            fresh = GroupQuota(self._config, group, pattern, limits, kind)
+            known = self._quotas[group, pattern] = self._kept.get(fresh.rules, fresh)
+        return known

@@ -1,0 +1,165 @@
+"""The provider behind the socket: who may ask, what is admitted, and how each request ends."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from keyfleet.sim.answers import answer_body
+from keyfleet.sim.config import SimConfig
+from keyfleet.sim.enforcement import Refusal
+from keyfleet.sim.error_bodies import (
+    NAMED_ERRORS,
+    ApiError,
+    incorrect_api_key,
+    limit_refusal,
+    missing_api_key,
+    model_not_found,
+    spurious_refusal,
+)
+from keyfleet.sim.exchange import Exchange, Plan
+from keyfleet.sim.faults import Fault, FaultChooser
+from keyfleet.sim.headers import rate_limit_headers, response
+from keyfleet.sim.keyring import GroupQuota, Keyring, KeyState
+from keyfleet.sim.prompts import Asked, BadRequest, Endpoint, read_request
+from keyfleet.sim.protocol import HttpConnection, HttpRequest
+from keyfleet.sim.statistics import Statistics, Visit
+
+__all__ = ["Provider"]
+
+_DIGEST_BYTES = 16
+_NO_JSON = b"upstream connect error or disconnect/reset before headers. reset reason: connection termination"
+_OPERATIONS: dict[Endpoint, str] = {
+    "completions": "Completions_Create",
+    "chat/completions": "ChatCompletions_Create",
+    "embeddings": "Embeddings_Create",
+    "responses": "Responses_Create",
+}
+"""What Azure calls the endpoints in its errors."""
+
+
+class Provider:
+    """Answers calls under the limits of a configuration. For one event loop; `clock_ns` is monotonic."""
+
+    def __init__(self, config: SimConfig, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock_ns = clock_ns
+        self._calls = 0
+        self._configure(config, None)
+        self.statistics = Statistics(clock_ns(), track_bodies=config.track_bodies)
+
+    def _configure(self, config: SimConfig, earlier: Keyring | None) -> None:
+        self.config = config
+        self.keyring = Keyring(config, earlier)
+        self._faults = FaultChooser(config.faults, config.seed)
+        self._jitter = random.Random(config.seed)
+
+    def reset(self) -> None:
+        """Forget all counts and all that was charged; random choices begin anew. Requests under way end uncounted."""
+        self._configure(self.config, None)
+        self.statistics = Statistics(self._clock_ns(), track_bodies=self.config.track_bodies)
+
+    def reconfigure(self, config: SimConfig) -> None:
+        """Go on with another configuration. Counts stay, and so does what was charged to limits that stay the same."""
+        self._configure(config, self.keyring)
+
+    def stats(self) -> dict[str, Any]:
+        """The counts, as JSON values."""
+        return self.statistics.document()
+
+    def call(self, endpoint: Endpoint, request: HttpRequest, connection: HttpConnection) -> None:
+        """Take one API call to its end."""
+        key = self.keyring.find(request.api_key) if request.api_key else None
+        digest = sha256(request.body).digest()[:_DIGEST_BYTES] if self.config.track_bodies else None
+        name = key.name if key else None
+        visit = self.statistics.arrived(self._clock_ns(), endpoint, name, digest)
+        exchange = Exchange(connection, visit, self.statistics, self._clock_ns)
+        jitter_ms = self.config.latency.admission_jitter_ms
+        delay_s = self._jitter.uniform(0, jitter_ms) / 1000 if jitter_ms else 0.0
+        exchange.start(partial(self._decide, endpoint, request, key, self.statistics), delay_s=delay_s)
+
+    def _decide(
+        self, endpoint: Endpoint, request: HttpRequest, key: KeyState | None, statistics: Statistics, visit: Visit
+    ) -> Plan:
+        if key is None:
+            error = incorrect_api_key(request.api_key) if request.api_key else missing_api_key()
+            return self._error(error)
+        if key.behaviour != "ok":
+            revoked = key.behaviour == "revoked"
+            return self._error(incorrect_api_key(request.api_key or "") if revoked else _OUT_OF_CREDIT)
+        try:
+            asked = read_request(endpoint, request.body, self.config.answers)
+        except BadRequest as bad:
+            return self._error(bad.error)
+        visit.model = asked.model
+        quota = key.quota_for(asked.model)
+        if quota is None or (self.config.models and asked.model not in self.config.models):
+            return self._error(model_not_found(asked.model))
+        fault = self._faults.choose(request.body)
+        if fault is not None:
+            statistics.struck(fault.name)
+        return self._meet_limits(endpoint, asked, quota, fault, statistics, visit)
+
+    def _meet_limits(
+        self,
+        endpoint: Endpoint,
+        asked: Asked,
+        quota: GroupQuota,
+        fault: Fault | None,
+        statistics: Statistics,
+        visit: Visit,
+    ) -> Plan:
+        now_ns = self._clock_ns()
+        if fault is not None and fault.wire == "spurious_429":
+            wait_ms = self.config.faults.spurious_retry_after_ms
+            headers = rate_limit_headers(quota.standings(now_ns))
+            error = spurious_refusal(wait_ms, model=asked.model, group=quota.group)
+            return self._error(error, headers, outcome="spurious_429")
+        refusal = quota.admit(now_ns, asked.cost_tokens)
+        statistics.met_limits(visit, quota, now_ns, asked.cost_tokens, admitted=refusal is None)
+        headers = rate_limit_headers(quota.standings(now_ns)) + f"openai-organization: org-{quota.group}\r\n"
+        if refusal is not None:
+            return self._error(self._refused(refusal, endpoint, asked, quota), headers)
+        return self._admitted(endpoint, asked, fault, headers)
+
+    def _refused(self, refusal: Refusal, endpoint: Endpoint, asked: Asked, quota: GroupQuota) -> ApiError:
+        operation = _OPERATIONS[endpoint]
+        return limit_refusal(refusal, model=asked.model, group=quota.group, kind=quota.kind, operation=operation)
+
+    def _admitted(self, endpoint: Endpoint, asked: Asked, fault: Fault | None, headers: str) -> Plan:
+        delay_s = self._latency_s()
+        if fault is None:
+            body = answer_body(endpoint, asked, self.config.answers, self._calls)
+            return Plan("200", self._response(200, body, headers, delay_s), delay_s=delay_s, succeeded=True)
+        if fault.error is not None:
+            return self._error(fault.error, headers, delay_s=delay_s)
+        if fault.wire == "invalid_json":
+            payload = self._response(200, _NO_JSON, headers, delay_s)
+            return Plan("invalid_json", payload, delay_s=delay_s)
+        if fault.wire == "cut_off":
+            body = answer_body(endpoint, asked, self.config.answers, self._calls)
+            payload = self._response(200, body, headers, delay_s)
+            return Plan("cut_off", payload[: len(payload) - len(body) // 2], "cut_off", delay_s)
+        if fault.wire == "reset":
+            return Plan("reset", ending="reset", delay_s=delay_s)
+        return Plan("hang", ending="hang", delay_s=self.config.faults.hang_s)
+
+    def _latency_s(self) -> float:
+        latency = self.config.latency
+        jitter_ms = self._jitter.uniform(-latency.jitter_ms, latency.jitter_ms) if latency.jitter_ms else 0.0
+        return max(latency.latency_ms + jitter_ms, 0.0) / 1000
+
+    def _error(self, error: ApiError, headers: str = "", *, outcome: str | None = None, delay_s: float = 0.0) -> Plan:
+        payload = self._response(error.status, error.body(), headers + error.headers, delay_s)
+        return Plan(outcome or str(error.status), payload, delay_s=delay_s)
+
+    def _response(self, status: int, body: bytes, headers: str, delay_s: float) -> bytes:
+        self._calls += 1
+        headers += f"x-request-id: req_{self._calls:032x}\r\nopenai-processing-ms: {round(delay_s * 1000)}\r\n"
+        return response(status, body, headers)
+
+
+_OUT_OF_CREDIT = NAMED_ERRORS["insufficient_quota"]

@@ -1,0 +1,7 @@
+"""How many tokens a request costs: its prompt, by the model's encoding, and the output that it allows."""
+
+from keyfleet.tokens.cost import ASSUMED_OUTPUT_TOKENS, count_request_tokens
+from keyfleet.tokens.counting import TextCounter, counter_for
+from keyfleet.tokens.estimate import estimate_tokens
+
+__all__ = ["ASSUMED_OUTPUT_TOKENS", "TextCounter", "count_request_tokens", "counter_for", "estimate_tokens"]

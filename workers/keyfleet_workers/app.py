@@ -1,0 +1,97 @@
+"""The Celery application of a worker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.signals import worker_shutting_down
+
+from keyfleet.broker import celery_url
+from keyfleet.config import Environment, Settings, find_keys
+from keyfleet.errors import ConfigurationError
+from keyfleet.tickets import TASK_NAME, make_app
+from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.consumption import consumer_step, ticket_queue
+from keyfleet_workers.runtime import MAX_CONCURRENCY, WorkerRuntime
+
+__all__ = ["build_app", "build_app_from_environment"]
+
+logger = logging.getLogger(__name__)
+
+CHUNK_THREADS = MAX_CONCURRENCY + 32
+"""Threads that serve tickets: each chunk has at least one call under way, or stands and waits for its queue."""
+
+SHUTDOWN_S = 60.0
+"""How long a worker that was told to stop finishes the calls under way before it leaves (s)."""
+
+
+def build_app(settings: Settings, binding: KeyBinding, broker_url: str) -> Celery:
+    """The application that serves `binding`'s key on the broker at `broker_url`. Opens no connection."""
+    app = make_app(celery_url(broker_url), settings.fleet, "keyfleet_workers")
+    app.conf.update(
+        worker_pool="threads",
+        worker_concurrency=CHUNK_THREADS,
+        task_queues=[ticket_queue(f"keyfleet.{binding.name}")],
+    )
+    runtime = WorkerRuntime(app, settings, binding, broker_url)
+
+    @app.task(name=TASK_NAME, bind=True)  # type: ignore[misc, unused-ignore] # Celery's decorator has no types
+    def chunk(task: Any, count: int) -> str:
+        return runtime.run_chunk(task.request.delivery_info["routing_key"], count)
+
+    app.steps["worker"].add(_runtime_step(runtime))
+    app.steps["consumer"].add(consumer_step(runtime.consumption))
+    worker_shutting_down.connect(_leaver(runtime), weak=False)
+    return app
+
+
+def _runtime_step(runtime: WorkerRuntime) -> type[bootsteps.StartStopStep]:
+    class RuntimeStep(bootsteps.StartStopStep):
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, worker: Any) -> None:
+            runtime.start()
+
+    return RuntimeStep
+
+
+def _leaver(runtime: WorkerRuntime) -> Any:
+    """A handler that ends the process by a deadline of its own: Celery's threads pool would wait for every thread."""
+
+    def leave(**_: Any) -> None:
+        def finish() -> None:
+            os._exit(0 if runtime.stop(SHUTDOWN_S) else 1)
+
+        threading.Thread(target=finish, name="keyfleet-leave", daemon=True).start()
+
+    return leave
+
+
+def build_app_from_environment() -> Celery:
+    """The application for `celery -A keyfleet_workers worker`: the key is KEYFLEET_KEY, or the only one configured.
+
+    Raises ConfigurationError that says by name what to type.
+    """
+    env = Environment.read()
+    settings = Settings.from_environment(env)
+    if settings.broker_url is None:
+        raise ConfigurationError(
+            "KEYFLEET_BROKER_URL is not set; set it, or type: keyfleet worker --key NAME --broker redis://HOST:6379/0",
+            setting="KEYFLEET_BROKER_URL",
+        )
+    source = find_keys(option_path=None, env=env, cwd=Path.cwd())
+    names = [key.name for key in source.keys]
+    wanted = env.get("KEYFLEET_KEY") or (names[0] if len(names) == 1 else None)
+    if wanted not in names:
+        raise ConfigurationError(
+            f"a worker serves one key: set KEYFLEET_KEY to one of {', '.join(names)}, "
+            f"or type: keyfleet worker --key {names[0]}",
+            setting="KEYFLEET_KEY",
+        )
+    key = next(key for key in source.keys if key.name == wanted)
+    return build_app(settings, KeyBinding(key, env, use=settings.use), settings.broker_url)

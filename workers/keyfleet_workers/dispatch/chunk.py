@@ -1,0 +1,238 @@
+"""A chunk: the requests that a worker takes on one ticket."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import redis
+
+from keyfleet.contract import AttemptError, Outcome
+from keyfleet.ledger import Finish, Taken, model_of
+from keyfleet.tickets import REQUESTS_PER_TICKET
+from keyfleet_workers.binding import KeyBinding, Quota
+from keyfleet_workers.dispatch.calls import CallRunner, ChunkCounts
+from keyfleet_workers.dispatch.delivery import Delivery, Settle
+from keyfleet_workers.dispatch.held import HeldRequests
+from keyfleet_workers.dispatch.slots import CallSlots
+from keyfleet_workers.dispatch.taker import Grant, Taker, TakeResult
+from keyfleet_workers.dispatch.waits import Waits
+from keyfleet_workers.limiter import Settlement
+
+__all__ = ["ChunkRunner", "QueueControl"]
+
+logger = logging.getLogger(__name__)
+
+STANDING_S = 2.0
+"""Longest wait that a chunk sits out; before a longer one the worker leaves the queue alone (s)."""
+
+BRIEF_S = 0.05
+"""A wait for a call slot that is not worth giving the ticket to others (s)."""
+
+PARKED_S = 0.25
+"""How long a ticket waits for another of its queue that is being served here, before it goes back (s)."""
+
+NOTHING_FITS_MS = 1000
+"""Pause where all that is ready is too large for this key (ms)."""
+
+AWAY_MS = 500
+"""Pause where the server doesn't answer (ms)."""
+
+
+class QueueControl(Protocol):
+    """What a chunk asks of the consumer. Queues are named; waits are in seconds."""
+
+    def pause(self, queue: str, wait_s: float) -> None: ...
+
+    def resume(self, queue: str) -> None: ...
+
+    def chunk_began(self) -> int: ...
+
+    def chunk_ended(self, generation: int) -> None: ...
+
+
+class ChunkRunner:
+    """Serves tickets for one key.
+
+    Of each queue one chunk at a time takes; it may stand and wait up to two seconds for quota or slots, having put
+    its ticket back for other workers, so that nothing is kept from a key that could run it now.
+    """
+
+    def __init__(
+        self,
+        *,
+        binding: KeyBinding,
+        taker: Taker,
+        calls: CallRunner,
+        slots: CallSlots,
+        held: HeldRequests,
+        delivery: Delivery,
+        control: QueueControl,
+        waits: Waits,
+        executor: ThreadPoolExecutor,
+        put_back: Callable[[str, int], None],
+        may_take: Callable[[], bool],
+    ) -> None:
+        """`put_back(queue, count)` issues a ticket; `may_take` is False while the server's losses are being made good."""
+        self._binding = binding
+        self._taker = taker
+        self._calls = calls
+        self._slots = slots
+        self._held = held
+        self._delivery = delivery
+        self._control = control
+        self._waits = waits
+        self._executor = executor
+        self._put_back = put_back
+        self._may_take = may_take
+        self._roles: dict[str, threading.Lock] = {}
+        self._roles_lock = threading.Lock()
+
+    def run(self, queue: str, count: int) -> str:
+        """Serve one ticket; returns what became of its requests in a few words, without anything of theirs."""
+        counts = ChunkCounts()
+        with self._taking_role(queue) as has_role:
+            if not has_role:
+                self._put_back(queue, count)
+                return "put back"
+            generation = self._control.chunk_began()
+            _Taking(self, queue, self._binding.quota(model_of(queue)), counts).serve(count)
+        counts.wait()
+        self._control.chunk_ended(generation)
+        return ", ".join(f"{number} {how}" for how, number in sorted(counts.ends.items())) or "nothing to do"
+
+    @contextmanager
+    def _taking_role(self, queue: str) -> Iterator[bool]:
+        with self._roles_lock:
+            role = self._roles.setdefault(queue, threading.Lock())
+        has_role = role.acquire(timeout=PARKED_S)
+        try:
+            yield has_role
+        finally:
+            if has_role:
+                role.release()
+
+    def start_calls(self, queue: str, result: TakeResult, counts: ChunkCounts) -> None:
+        """Start the calls of what was taken, and end what can't ever be started."""
+        for taken in (*result.taken, *result.impossible):
+            self._held.hold(queue, taken.key, taken.token, result.grant.asked_s)
+        for taken in result.taken:
+            self._note_grant(result.grant, taken)
+            counts.begin()
+            self._executor.submit(self._calls.run, queue, taken, result.grant, counts)
+        for taken in result.impossible:
+            self._delivery.put(queue, Finish(taken.key, taken.token, _too_large(taken)), taken.record)
+            self._held.drop(queue, taken.key, taken.token)
+
+    def _note_grant(self, grant: Grant, taken: Taken) -> None:
+        costs = grant.quota.costs(taken.cost_tokens)
+        again = Settlement(grant.granted_ms, grant.granted_ms, (0,) * len(costs), costs)
+        self._delivery.note_grant(Settle(grant.quota, again))
+
+
+@dataclass(slots=True)
+class _Taking:
+    """The part of a chunk in which it takes. `has_ticket` is False once the ticket was put back for others."""
+
+    runner: ChunkRunner
+    queue: str
+    quota: Quota
+    counts: ChunkCounts
+    has_ticket: bool = True
+
+    def serve(self, count: int) -> None:
+        left = count
+        try:
+            while left > 0 and not self.runner._calls.stopping.is_set():
+                got = self._slots_for(left)
+                if not got:
+                    return
+                result = self._take(got)
+                if result is None:
+                    return
+                left -= len(result.taken)
+                if not result.ready_left:
+                    return
+                if not self._go_on(result, left):
+                    return
+                if not self.has_ticket:
+                    left = max(left, REQUESTS_PER_TICKET)
+            self._return_ticket(left)
+        finally:
+            self.runner._waits.clear(self.queue)
+
+    def _slots_for(self, most: int) -> int:
+        slots = self.runner._slots
+        got = slots.acquire(most, BRIEF_S)
+        if got:
+            return got
+        self._return_ticket(most)
+        self.runner._control.pause(self.queue, STANDING_S)
+        self.runner._waits.note(self.queue, "concurrency", STANDING_S)
+        got = slots.acquire(most, STANDING_S)
+        if got:
+            self.runner._control.resume(self.queue)
+        return got
+
+    def _take(self, got: int) -> TakeResult | None:
+        runner = self.runner
+        used = 0
+        try:
+            if not runner._may_take():
+                raise redis.ConnectionError("the server's last seconds are being made good")
+            result = runner._taker.take(self.queue, self.quota, got)
+            used = len(result.taken)
+        except redis.RedisError as error:
+            logger.warning("nothing can be taken from the broker now (%s)", type(error).__name__)
+            runner._control.pause(self.queue, AWAY_MS / 1000)
+            return None
+        finally:
+            runner._slots.release(got - used)
+        runner.start_calls(self.queue, result, self.counts)
+        return result
+
+    def _go_on(self, result: TakeResult, left: int) -> bool:
+        """After a take that left something ready: sit out a short wait, or leave the queue alone for a long one."""
+        wait_ms = result.wait_ms
+        if not wait_ms:
+            if result.taken or result.impossible:
+                return True
+            wait_ms = NOTHING_FITS_MS
+        wait_s = wait_ms / 1000
+        self._return_ticket(left)
+        self.runner._control.pause(self.queue, wait_s)
+        self.runner._waits.note(self.queue, _reason(result), wait_s)
+        if wait_s > STANDING_S:
+            return False
+        return not self.runner._calls.stopping.wait(wait_s)
+
+    def _return_ticket(self, left: int) -> None:
+        if self.has_ticket and left > 0:
+            self.runner._put_back(self.queue, left)
+            self.has_ticket = False
+
+
+def _reason(result: TakeResult) -> str:
+    if result.cooldown:
+        return result.cooldown
+    return result.limit.describe() if result.limit else "too large for this key"
+
+
+def _too_large(taken: Taken) -> Outcome:
+    message = f"the request costs {taken.cost_tokens} tokens, more than any key's limits allow in a whole window"
+    error = AttemptError(None, "request_too_large", message, at_s=time.time())
+    return Outcome(
+        id=taken.key,
+        ok=False,
+        status=None,
+        body=None,
+        attempts=len(taken.attempts),
+        errors=(*taken.attempts, error),
+        finished_s=time.time(),
+    )

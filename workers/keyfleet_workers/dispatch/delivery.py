@@ -1,0 +1,201 @@
+"""Carries results into Redis: answers of a few milliseconds together, none waiting for a slow neighbour."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import redis
+
+from keyfleet.broker import ServerWatch
+from keyfleet.clock import elapsed_s
+from keyfleet.ledger import Finish, Retry, Transitions
+from keyfleet.ledger.transitions import by_job
+from keyfleet_workers.binding import Quota
+from keyfleet_workers.limiter import ExactRedisStorage, Settlement
+
+__all__ = ["Delivery", "HandBack", "Settle"]
+
+logger = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 256
+"""Most results that one round trip carries."""
+
+RECENT_S = 3.0
+"""How long delivered outcomes and grants are kept: a server with an AOF synced every second may lose two (s)."""
+
+AWAY_PAUSE_S = 0.25
+"""Pause between tries while the server is away (s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """A request that goes back unsent."""
+
+    key: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """A correction of one grant."""
+
+    quota: Quota
+    settlement: Settlement
+
+
+Result = Finish | Retry | HandBack | Settle
+
+
+class Delivery:
+    """Delivers what workers' threads put in, in the background, until it has been delivered.
+
+    While the server is away everything is kept. When a server comes back that may have lost its last seconds, the
+    outcomes and grants of those seconds are delivered again first.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        transitions: Transitions,
+        storage: ExactRedisStorage,
+        watch: ServerWatch,
+        *,
+        on_ready_again: Callable[[str, int], None],
+        keep_recent: bool = True,
+    ) -> None:
+        """`on_ready_again(queue, count)` is told of requests that went back. `keep_recent=False` suits a server that
+        syncs every write to disk."""
+        self._client = client
+        self._transitions = transitions
+        self._storage = storage
+        self._watch = watch
+        self._on_ready_again = on_ready_again
+        self._recent_s = RECENT_S if keep_recent else 0.0
+        self._waiting: deque[tuple[str, Result, bytes]] = deque()
+        self._wake = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._stopping = False
+        self._recent: deque[tuple[float, str, Finish]] = deque()
+        self._recent_grants: deque[tuple[float, Settle]] = deque()
+        self._thread = threading.Thread(target=self._run, name="keyfleet-delivery", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    def put(self, queue: str, result: Result, record: bytes = b"") -> None:
+        """Deliver `result`. `record` is the request's record, for an outcome that may have to be delivered again."""
+        self._idle.clear()
+        self._waiting.append((queue, result, record))
+        self._wake.set()
+
+    def note_grant(self, grant: Settle) -> None:
+        """Remember a grant, as the surcharge that would make it good if the server lost it."""
+        if self._recent_s:
+            self._recent_grants.append((elapsed_s(), grant))
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Whether everything was delivered within `timeout_s`."""
+        return self._idle.wait(timeout_s)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Deliver what is there and end; False when something is left after `timeout_s`."""
+        delivered = self.wait_until_idle(timeout_s)
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(1.0)
+        return delivered
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.wait()
+            self._wake.clear()
+            while self._waiting or self._watch.changed:
+                self._deliver_some()
+            if not self._waiting:
+                self._idle.set()
+                if self._waiting:  # put between the two lines above
+                    self._idle.clear()
+                    self._wake.set()
+
+    def _deliver_some(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+        try:
+            if self._watch.changed:
+                self._deliver_recent_again()
+            if batch:
+                self._flush(batch)
+        except redis.RedisError as error:
+            logger.warning("the broker can't take results now (%s); they are kept", type(error).__name__)
+            self._waiting.extendleft(reversed(batch))
+            time.sleep(AWAY_PAUSE_S)
+
+    def _flush(self, batch: Sequence[tuple[str, Result, bytes]]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for queue, results in _by_queue(batch).items():
+            for job_id, finishes in by_job([one for one in results if isinstance(one, Finish)]).items():
+                self._transitions.finish(queue, job_id, finishes, pipeline)
+            if retries := [one for one in results if isinstance(one, Retry)]:
+                self._transitions.retry(queue, retries, pipeline)
+            if returned := [(one.key, one.token) for one in results if isinstance(one, HandBack)]:
+                self._transitions.hand_back(queue, returned, pipeline)
+        for quota, settlements in _by_quota([one for _, one, _ in batch if isinstance(one, Settle)]):
+            self._storage.settle(quota.limits, settlements, pipeline)
+        if pipeline.command_stack:
+            pipeline.execute()
+        self._remember(batch)
+        self._announce_returned(batch)
+
+    def _announce_returned(self, batch: Sequence[tuple[str, Result, bytes]]) -> None:
+        for queue, results in _by_queue(batch).items():
+            if count := sum(isinstance(one, HandBack) for one in results):
+                self._on_ready_again(queue, count)
+
+    def _remember(self, batch: Sequence[tuple[str, Result, bytes]]) -> None:
+        now_s = elapsed_s()
+        if self._recent_s:
+            for queue, result, record in batch:
+                if isinstance(result, Finish):
+                    self._recent.append((now_s, queue, replace(result, record=record)))
+        _forget_before(self._recent, now_s - self._recent_s)
+        _forget_before(self._recent_grants, now_s - self._recent_s)
+
+    def _deliver_recent_again(self) -> None:
+        logger.warning("the broker was restarted: delivering the outcomes of the last seconds again")
+        pipeline = self._client.pipeline(transaction=False)
+        by_queue: dict[str, list[Finish]] = {}
+        for _, queue, finish in self._recent:
+            by_queue.setdefault(queue, []).append(finish)
+        for queue, finishes in by_queue.items():
+            for job_id, of_job in by_job(finishes).items():
+                self._transitions.finish(queue, job_id, of_job, pipeline)
+        for quota, settlements in _by_quota([grant for _, grant in self._recent_grants]):
+            self._storage.settle(quota.limits, settlements, pipeline)
+        if pipeline.command_stack:
+            pipeline.execute()
+        self._watch.dealt_with()
+
+
+def _by_queue(batch: Sequence[tuple[str, Result, bytes]]) -> dict[str, list[Result]]:
+    groups: dict[str, list[Result]] = {}
+    for queue, result, _ in batch:
+        groups.setdefault(queue, []).append(result)
+    return groups
+
+
+def _by_quota(settles: Sequence[Settle]) -> list[tuple[Quota, list[Settlement]]]:
+    groups: dict[str, tuple[Quota, list[Settlement]]] = {}
+    for settle in settles:
+        groups.setdefault(settle.quota.name, (settle.quota, []))[1].append(settle.settlement)
+    return list(groups.values())
+
+
+def _forget_before(kept: deque[tuple[float, str, Finish]] | deque[tuple[float, Settle]], before_s: float) -> None:
+    while kept and kept[0][0] < before_s:
+        kept.popleft()

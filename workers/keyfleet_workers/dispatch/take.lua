@@ -1,0 +1,116 @@
+-- flags: allow-oom
+-- take: reserve quota and lease the longest run of ready requests that this key may start now, urgent before bulk.
+-- Joined behind queue.lua (the ledger) and window.lua (the limiter): the one place where both meet.
+--
+-- KEYS[1..9]  the queue (queue.lua)
+-- KEYS[10]    capacity, hash: key name -> "<largest cost in tokens it can ever start> <until_ms>"
+-- KEYS[11,12] cooldowns of the key and of its quota
+-- KEYS[13..]  windows, one per limit
+-- ARGV[1]     most requests to take
+-- ARGV[2]     lease_ms
+-- ARGV[3]     token prefix, unique to this call
+-- ARGV[4]     lookahead: most requests to pass over because they can never fit this key
+-- ARGV[5]     grace_ms: how long a request that fits no key's limits waits for a key that might
+-- ARGV[6]     n, the number of limits
+-- ARGV[7..]   per limit: amount, window_ms, guard_ms, known
+-- then        per limit 1 when it counts tokens, 0 when it counts requests
+-- Returns     {now_ms, wait_ms, limit, cooldown, ready_left, taken, impossible}
+--             wait_ms: until the first request left over may start here (0: none is left, or only `most` stopped it)
+--             limit (from 1) or cooldown (its reason, '' for none): what imposes the wait
+--             taken: id, token, cost_tokens, record, attempts, ...
+--             impossible: id, token, cost_tokens, record, attempts, ...; leased to the caller to be failed
+-- Invariant   a request is leased to one worker at a time, and every limit's windows hold (window.lua)
+local most, lease_ms, lookahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
+local count = tonumber(ARGV[6])
+local ready_left = redis.call('ZCARD', READY_URGENT) + redis.call('ZCARD', READY_BULK)
+if ready_left == 0 then return {milliseconds(server_now_ms()), 0, 0, '', 0, {}, {}} end
+
+for index = 11, 12 do
+  local rest_ms = redis.call('PTTL', KEYS[index])
+  if rest_ms > 0 then
+    return {milliseconds(server_now_ms()), rest_ms, 0, redis.call('GET', KEYS[index]), ready_left, {}, {}}
+  end
+end
+
+local windows = open_windows(13, count, 7)
+local now_ms = shared_now_ms(windows)
+for _, window in ipairs(windows) do roll_window(window, now_ms) end
+
+local function costs_of(cost_tokens)
+  local costs = {}
+  for index = 1, count do
+    costs[index] = ARGV[6 + count * LIMIT_FIELDS + index] == '1' and cost_tokens or 1
+  end
+  return costs
+end
+
+local function can_ever_fit(costs)
+  for index, window in ipairs(windows) do
+    if costs[index] > window.amount then return false end
+  end
+  return true
+end
+
+local function fits_some_key(cost_tokens)
+  for _, entry in ipairs(redis.call('HVALS', KEYS[10])) do
+    local largest, until_ms = string.match(entry, '^(%d+) (%d+)$')
+    if tonumber(largest) >= cost_tokens and tonumber(until_ms) >= now_ms then return true end
+  end
+  return false
+end
+
+local pending = no_costs(count)
+local chosen, hopeless, passed = {}, {}, 0
+local blocked_costs = nil
+
+-- Returns true when the walk is over.
+local function consider(request)
+  local _, _, cost_tokens, accepted_ms = place_of(request)
+  local costs = costs_of(cost_tokens)
+  if not can_ever_fit(costs) then
+    passed = passed + 1
+    if now_ms - accepted_ms >= tonumber(ARGV[5]) and not fits_some_key(cost_tokens) then
+      hopeless[#hopeless + 1] = {request, cost_tokens}
+    end
+    return passed >= lookahead
+  end
+  if not fits(windows, pending, costs) then
+    blocked_costs = costs
+    return true
+  end
+  add_costs(pending, costs)
+  chosen[#chosen + 1] = {request, cost_tokens}
+  return #chosen >= most
+end
+
+local function walk(ready)
+  for _, request in ipairs(redis.call('ZRANGE', ready, 0, most + lookahead - 1)) do
+    if consider(request) then return true end
+  end
+  return false
+end
+
+local _ = walk(READY_URGENT) or walk(READY_BULK)
+grant_all(windows, pending, now_ms)
+
+local function lease(list)
+  local rows = {}
+  for index, entry in ipairs(list) do
+    local request = entry[1]
+    local token = ARGV[3] .. ':' .. request
+    redis.call('ZREM', READY_URGENT, request)
+    redis.call('ZREM', READY_BULK, request)
+    start_lease(request, token, server_now_ms() + lease_ms)
+    rows[#rows + 1] = request
+    rows[#rows + 1] = token
+    rows[#rows + 1] = entry[2]
+    rows[#rows + 1] = redis.call('HGET', REQUESTS, request)
+    rows[#rows + 1] = redis.call('HGET', ATTEMPTS, request) or ''
+  end
+  return rows
+end
+
+local taken, impossible = lease(chosen), lease(hopeless)
+local wait_ms, blocked = 0, 0
+if blocked_costs then wait_ms, blocked = longest_wait(windows, blocked_costs, now_ms) end
+return {milliseconds(now_ms), wait_ms, blocked, '', ready_left - #chosen - #hopeless, taken, impossible}

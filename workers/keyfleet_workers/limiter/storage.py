@@ -1,0 +1,107 @@
+"""The Redis storage of `limits`, with the scripts of exact windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from limits.storage import RedisStorage
+
+from keyfleet.scripts import Script, load_source
+from keyfleet_workers.limiter.quota import QuotaLimit, as_arguments
+
+__all__ = ["ExactRedisStorage", "Reservation", "Settlement"]
+
+LUA_PACKAGE = "keyfleet_workers.limiter.lua"
+WINDOW_LUA = (LUA_PACKAGE, "window.lua")
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What `reserve` answers.
+
+    `granted` entries of the list may start. `wait_ms` is the time until the next entry fits: 0 when all were granted,
+    None when it never fits; `blocked_by` is the limit that holds it. `now_ms` is the server's time of the grants.
+    """
+
+    granted: int
+    wait_ms: int | None
+    blocked_by: QuotaLimit | None
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A correction of one grant: what each limit had reserved, and how much more (or less) was really used."""
+
+    granted_ms: int
+    used_ms: int
+    reserved: tuple[int, ...]
+    deltas: tuple[int, ...]
+
+
+class ExactRedisStorage(RedisStorage):
+    """`limits`' Redis storage that can also keep exact weighted windows.
+
+    The URI is that of `RedisStorage` with `keyfleet+` in front, e.g. `keyfleet+redis://localhost:6379`.
+    """
+
+    STORAGE_SCHEME = ["keyfleet+redis", "keyfleet+rediss", "keyfleet+unix"]  # noqa: RUF012 - the base declares a list
+
+    def __init__(
+        self,
+        uri: str,
+        connection_pool: redis.ConnectionPool | None = None,
+        *,
+        declare_flags: bool = True,
+        wrap_exceptions: bool = False,
+        **options: float | str | bool,
+    ) -> None:
+        """`declare_flags=False` suits servers before Redis 7; all else is `RedisStorage`'s."""
+        self._declare_flags = declare_flags
+        super().__init__(
+            uri.removeprefix("keyfleet+"), connection_pool=connection_pool, wrap_exceptions=wrap_exceptions, **options
+        )
+
+    def initialize_storage(self, _uri: str) -> None:
+        super().initialize_storage(_uri)
+        self._reserve = self._register("reserve.lua")
+        self._inspect = self._register("inspect.lua")
+        self._settle = self._register("settle.lua")
+
+    def _register(self, name: str) -> Script:
+        source = load_source(WINDOW_LUA, (LUA_PACKAGE, name), declare_flags=self._declare_flags)
+        return Script(self.storage, source)
+
+    def reserve(
+        self, limits: Sequence[QuotaLimit], costs: Sequence[Sequence[int]], known: Sequence[bool] | None = None
+    ) -> Reservation:
+        """Grant the longest prefix of `costs` (one row per request, one column per limit) that fits all limits now.
+
+        `known[i]` says that the caller granted on limit i within its last window: if the server has lost the window
+        since, it counts as full.
+        """
+        arguments = [len(limits), *as_arguments(limits, known), *(cost for row in costs for cost in row)]
+        granted, wait_ms, blocked, now_ms = self._reserve([limit.key for limit in limits], arguments)
+        return Reservation(
+            granted, None if wait_ms < 0 else wait_ms, limits[blocked - 1] if blocked else None, int(now_ms)
+        )
+
+    def inspect(self, limits: Sequence[QuotaLimit], costs: Sequence[int]) -> list[tuple[int, int | None]]:
+        """Per limit what is used now, and the wait in ms until its cost fits (None: never)."""
+        arguments = [len(limits), *as_arguments(limits), *costs]
+        found = self._inspect([limit.key for limit in limits], arguments)
+        return [(int(used), None if wait_ms < 0 else int(wait_ms)) for used, wait_ms in found]
+
+    def settle(
+        self, limits: Sequence[QuotaLimit], settlements: Sequence[Settlement], pipeline: Any = None
+    ) -> None:
+        """Correct earlier grants on `limits`; with a pipeline, only queue the call there."""
+        arguments: list[int] = [len(limits), *as_arguments(limits)]
+        for settlement in settlements:
+            arguments += [settlement.granted_ms, settlement.used_ms]
+            for reserved, delta in zip(settlement.reserved, settlement.deltas, strict=True):
+                arguments += [reserved, delta]
+        self._settle([limit.key for limit in limits], arguments, pipeline)

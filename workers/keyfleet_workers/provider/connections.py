@@ -1,0 +1,87 @@
+"""Pooled connections of `requests` that tell when a request was written, and keep TCP alive."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from keyfleet.clock import elapsed_s
+
+__all__ = ["StampingAdapter"]
+
+KEEPALIVE_IDLE_S = 60
+"""Silence after which the kernel probes a connection: below the idle limits of common NATs and balancers."""
+
+KEEPALIVE_INTERVAL_S = 15
+KEEPALIVE_PROBES = 4
+
+_written = threading.local()
+
+
+def _keepalive_options() -> list[tuple[int, int, int]]:
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    wanted = {
+        "TCP_KEEPIDLE": KEEPALIVE_IDLE_S,
+        "TCP_KEEPALIVE": KEEPALIVE_IDLE_S,  # macOS's name for the idle time
+        "TCP_KEEPINTVL": KEEPALIVE_INTERVAL_S,
+        "TCP_KEEPCNT": KEEPALIVE_PROBES,
+    }
+    return options + [
+        (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in wanted.items() if hasattr(socket, name)
+    ]
+
+
+class _StampingHTTP(HTTPConnection):
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        super().request(*args, **kwargs)
+        _written.at_s = elapsed_s()
+
+
+class _StampingHTTPS(HTTPSConnection):
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        super().request(*args, **kwargs)
+        _written.at_s = elapsed_s()
+
+
+class _StampingHTTPPool(HTTPConnectionPool):
+    ConnectionCls = _StampingHTTP
+
+
+class _StampingHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _StampingHTTPS
+
+
+class StampingAdapter(HTTPAdapter):
+    """An adapter without hidden retries, whose calls leave the time at which they were written.
+
+    `connections` is how many idle connections to one host are kept.
+    """
+
+    def __init__(self, connections: int) -> None:
+        super().__init__(pool_connections=4, pool_maxsize=connections, max_retries=0, pool_block=False)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, socket_options=_keepalive_options(), **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _StampingHTTPPool, "https": _StampingHTTPSPool}
+
+    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, socket_options=_keepalive_options(), **kwargs)
+        if not str(proxy).lower().startswith("socks"):  # SOCKS pools bring connection classes of their own
+            manager.pool_classes_by_scheme = {"http": _StampingHTTPPool, "https": _StampingHTTPSPool}
+        return manager
+
+    @staticmethod
+    def forget_written() -> None:
+        """Begin a call on this thread."""
+        _written.at_s = None
+
+    @staticmethod
+    def written_s() -> float | None:
+        """When this thread's last call was wholly written (monotonic clock), None if it was not."""
+        return getattr(_written, "at_s", None)

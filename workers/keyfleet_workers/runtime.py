@@ -1,0 +1,155 @@
+"""A worker's parts, put together for one key."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import redis
+from celery import Celery
+
+from keyfleet.broker import ServerWatch, check_server, connect
+from keyfleet.clock import elapsed_s
+from keyfleet.config import Settings
+from keyfleet.ledger import Transitions
+from keyfleet.tickets import TicketOffice
+from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.consumption import Consumption
+from keyfleet_workers.cooldowns import Cooldowns
+from keyfleet_workers.dispatch.calls import CallRunner
+from keyfleet_workers.dispatch.chunk import ChunkRunner
+from keyfleet_workers.dispatch.delivery import Delivery
+from keyfleet_workers.dispatch.held import HeldRequests
+from keyfleet_workers.dispatch.slots import CallSlots
+from keyfleet_workers.dispatch.taker import Taker
+from keyfleet_workers.dispatch.waits import Waits
+from keyfleet_workers.housekeeping import Housekeeping
+from keyfleet_workers.lease_keeper import LeaseKeeper
+from keyfleet_workers.limiter import ExactRedisStorage
+from keyfleet_workers.provider import ProviderClient
+from keyfleet_workers.provider.client import ReadOnceEnvironment
+
+__all__ = ["MAX_CONCURRENCY", "WorkerRuntime"]
+
+logger = logging.getLogger(__name__)
+
+INITIAL_CONCURRENCY = 32
+"""Calls under way at first: measured, 32 cost less processor time per call than 64, and 16 starve."""
+
+MAX_CONCURRENCY = 256
+"""Calls under way that the slots may grow to where nobody set `--concurrency`."""
+
+class WorkerRuntime:
+    """Everything that serves tickets with one key. Opens connections and threads only in `start`."""
+
+    def __init__(self, app: Celery, settings: Settings, binding: KeyBinding, broker_url: str) -> None:
+        self._app = app
+        self._settings = settings
+        self._binding = binding
+        self._broker_url = broker_url
+        self.consumption = Consumption()
+        self._stopping = threading.Event()
+        self.worker_id = f"{binding.name}:{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+    def start(self) -> None:
+        """Connect and begin. Raises BrokerUnavailable."""
+        settings, binding = self._settings, self._binding
+        watch = ServerWatch(refuse_first=True)
+        client = connect(self._broker_url, watch=watch)
+        check_server(client, self._broker_url)
+        lease_ms = round(settings.lease_s * 1000)
+        key_scope = f"key:{binding.fingerprint}"
+        self._transitions = Transitions(client, settings.fleet, lease_ms=lease_ms)
+        storage = ExactRedisStorage("keyfleet+unix://", connection_pool=client.connection_pool)
+        self._tickets = TicketOffice(self._app)
+        self._held = HeldRequests(settings.lease_s)
+        self._slots = CallSlots(INITIAL_CONCURRENCY, binding.config.concurrency or settings.concurrency or MAX_CONCURRENCY)
+        waits = Waits()
+        self._delivery = Delivery(
+            client, self._transitions, storage, watch, on_ready_again=self._issue, keep_recent=not _syncs_always(client)
+        )
+        provider = ProviderClient(
+            binding,
+            connect_timeout_s=settings.connect_timeout_s,
+            environment=ReadOnceEnvironment.for_url(binding.base_url, os.environ),
+        )
+        self._calls = CallRunner(
+            key_name=binding.name,
+            client=provider,
+            delivery=self._delivery,
+            held=self._held,
+            slots=self._slots,
+            storage=storage,
+            cooldowns=Cooldowns(client, key_scope),
+            key_timeout_s=binding.config.timeout_s,
+        )
+        self._chunks = ChunkRunner(
+            binding=binding,
+            taker=Taker(client, settings.fleet, worker_id=self.worker_id, key_scope=key_scope, lease_ms=lease_ms),
+            calls=self._calls,
+            slots=self._slots,
+            held=self._held,
+            delivery=self._delivery,
+            control=self.consumption,
+            waits=waits,
+            executor=ThreadPoolExecutor(MAX_CONCURRENCY, thread_name_prefix="keyfleet-call"),
+            put_back=self._issue,
+            may_take=lambda: not watch.changed,
+        )
+        self._leases = LeaseKeeper(self._transitions, self._held, settings.lease_s)
+        self._delivery.start()
+        self._leases.start()
+        Housekeeping(
+            client=client,
+            fleet=settings.fleet,
+            worker_id=self.worker_id,
+            host=socket.gethostname(),
+            binding=binding,
+            transitions=self._transitions,
+            storage=storage,
+            consumption=self.consumption,
+            delivery=self._delivery,
+            tickets=self._tickets,
+            calls=self._calls,
+            slots=self._slots,
+            waits=waits,
+            stopping=self._stopping,
+        ).start()
+
+    def run_chunk(self, queue: str, count: int) -> str:
+        """Serve one ticket."""
+        return self._chunks.run(queue, count)
+
+    def _issue(self, queue: str, count: int) -> None:
+        """Put a ticket into a queue; one that can't be sent is replaced by the reaper."""
+        try:
+            self._tickets.issue_for(queue, count)
+        except Exception as error:
+            logger.info("a ticket could not be sent (%s)", type(error).__name__)
+
+    def stop(self, deadline_s: float) -> bool:
+        """Take nothing more, hand back what is unsent, finish the calls under way; False if some are left over."""
+        self._calls.stopping.set()
+        self.consumption.stop()
+        ends_s = elapsed_s() + deadline_s
+        pause = threading.Event()
+        while len(self._held) and elapsed_s() < ends_s:
+            pause.wait(0.05)
+        delivered = self._delivery.stop(max(1.0, ends_s - elapsed_s()))
+        self._stopping.set()
+        self._leases.stop()
+        self._tickets.close()
+        return delivered and not len(self._held)
+
+
+def _syncs_always(client: redis.Redis) -> bool:
+    """Whether the server syncs every write to disk, and so loses nothing in a crash."""
+    try:
+        found = client.config_get("append*")
+    except redis.RedisError:
+        return False
+    return bool(found.get("appendonly") == "yes" and found.get("appendfsync") == "always")
