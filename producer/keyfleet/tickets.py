@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from celery import Celery, uuid
-from kombu import Producer
+from kombu.messaging import Producer
 
 from keyfleet import redis_keys
 

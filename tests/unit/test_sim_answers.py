@@ -91,8 +91,8 @@ def test_the_size_of_an_answer_and_its_tokens_are_settable() -> None:
     with SimServer(SimConfig(keys=KEYS, answers=SimAnswers(answer_bytes=50_000, completion_tokens=9))) as sim:
         answer = chat(sim, max_completion_tokens=100).json()
     content = answer["choices"][0]["message"]["content"]
-    assert len(content) == 50_000
-    assert content.startswith("What is a fleet? ")
+    assert content.startswith("What is a fleet? Lorem ipsum")
+    assert len(content) == len("What is a fleet? ") + 50_000
     assert answer["usage"]["completion_tokens"] == 9
 
 

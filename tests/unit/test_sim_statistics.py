@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
-from keyfleet.sim import SimAnswers, SimConfig, SimKey, SimServer, parse_limits
+from keyfleet.sim import SimAnswers, SimConfig, SimKey, SimLatency, SimServer, parse_limits
 from keyfleet.sim.keyring import Keyring
 from keyfleet.sim.statistics import Statistics
 
@@ -124,6 +124,31 @@ def test_an_answer_that_the_client_did_not_take_whole_is_no_success() -> None:
         taken.close()
     assert (stats["by_status"], stats["answered_bodies"]) == ({"client_left": 1, "200": 1}, 1)
     assert stats["sent_after_success"] == 0
+
+
+def test_a_client_that_leaves_before_its_answer_is_due_is_counted_once() -> None:
+    with SimServer(SimConfig(keys=KEYS, latency=SimLatency(latency_ms=60))) as sim:
+        left = begin(sim, "left")
+        wait_until_in_flight(sim, 1)
+        left.close()
+        wait_until_in_flight(sim, 0)
+        assert ask(sim, "stays") == 200, "answered after the first answer would have been due"
+        assert sim.stats()["by_status"] == {"client_left": 1, "200": 1}
+
+
+def test_the_charge_is_the_prompts_and_all_output_that_every_choice_may_have() -> None:
+    with SimServer(SimConfig(keys=KEYS)) as sim:
+        body = {"model": "m", "prompt": ["four", "fours"], "n": 3, "max_tokens": 10}
+        headers = {"Authorization": "Bearer sk-two"}
+        requests.post(f"{sim.base_url}/v1/completions", json=body, headers=headers, timeout=10)
+        assert sim.stats()["keys"]["two"]["tokens_charged"] == 1 + 2 + 2 * 3 * 10
+        requests.post(
+            f"{sim.base_url}/v1/embeddings", json={"model": "m", "input": "four"}, headers=headers, timeout=10
+        )
+        assert sim.stats()["keys"]["two"]["tokens_charged"] == 63 + 1
+        del body["max_tokens"]
+        requests.post(f"{sim.base_url}/v1/completions", json=body, headers=headers, timeout=10)
+        assert sim.stats()["keys"]["two"]["tokens_charged"] == 64 + 3 + 2 * 3 * 16
 
 
 def test_bodies_are_not_tracked_where_that_is_off() -> None:

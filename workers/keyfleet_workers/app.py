@@ -17,14 +17,14 @@ from keyfleet.errors import ConfigurationError
 from keyfleet.tickets import TASK_NAME, make_app
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.consumption import consumer_step, ticket_queue
-from keyfleet_workers.runtime import MAX_CONCURRENCY, WorkerRuntime
+from keyfleet_workers.runtime import WorkerRuntime
 
 __all__ = ["build_app", "build_app_from_environment"]
 
 logger = logging.getLogger(__name__)
 
-CHUNK_THREADS = MAX_CONCURRENCY + 32
-"""Threads that serve tickets: each chunk has at least one call under way, or stands and waits for its queue."""
+SPARE_THREADS = 32
+"""Threads that serve tickets beyond the most calls: a chunk has a call under way, or stands and waits for its queue."""
 
 SHUTDOWN_S = 60.0
 """How long a worker that was told to stop finishes the calls under way before it leaves (s)."""
@@ -33,14 +33,14 @@ SHUTDOWN_S = 60.0
 def build_app(settings: Settings, binding: KeyBinding, broker_url: str) -> Celery:
     """The application that serves `binding`'s key on the broker at `broker_url`. Opens no connection."""
     app = make_app(celery_url(broker_url), settings.fleet, "keyfleet_workers")
+    runtime = WorkerRuntime(app, settings, binding, broker_url)
     app.conf.update(
         worker_pool="threads",
-        worker_concurrency=CHUNK_THREADS,
+        worker_concurrency=runtime.most_calls + SPARE_THREADS,
         task_queues=[ticket_queue(f"keyfleet.{binding.name}")],
     )
-    runtime = WorkerRuntime(app, settings, binding, broker_url)
 
-    @app.task(name=TASK_NAME, bind=True)  # type: ignore[misc, unused-ignore] # Celery's decorator has no types
+    @app.task(name=TASK_NAME, bind=True)  # type: ignore[untyped-decorator, unused-ignore] # Celery has no types
     def chunk(task: Any, count: int) -> str:
         return runtime.run_chunk(task.request.delivery_info["routing_key"], count)
 

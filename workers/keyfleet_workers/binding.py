@@ -36,9 +36,7 @@ class Quota:
 
     def known(self, now_s: float) -> list[bool]:
         """Per limit, whether this worker was granted anything within its last window."""
-        return [
-            now_s - self.granted_s.get(limit.key, float("-inf")) < limit.window_ms / 1000 for limit in self.limits
-        ]
+        return [now_s - self.granted_s.get(limit.key, float("-inf")) < limit.window_ms / 1000 for limit in self.limits]
 
     def note_grant(self, now_s: float) -> None:
         """Remember that the server has granted on all limits now."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import bootsteps
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
 from keyfleet_workers.dispatch.chunk import STANDING_S
 

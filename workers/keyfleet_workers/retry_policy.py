@@ -39,7 +39,7 @@ def backoff_ms(failures: int, jitter: float, asked_ms: int | None = None) -> int
     `jitter` is in [0, 1). The first delays are 0.5 to 1 s, 1 to 2 s, 2 to 4 s, 4 to 8 s. Where the provider asked for
     a longer wait (`asked_ms`), that one counts.
     """
-    longest_ms = min(MAX_DELAY_MS, BASE_DELAY_MS * 2 ** min(failures - 1, 16))
+    longest_ms: int = min(MAX_DELAY_MS, BASE_DELAY_MS << min(failures - 1, 16))
     return max(round(longest_ms * (0.5 + jitter / 2)), asked_ms or 0)
 
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import redis
 from celery import Celery
@@ -43,6 +44,7 @@ INITIAL_CONCURRENCY = 32
 MAX_CONCURRENCY = 256
 """Calls under way that the slots may grow to where nobody set `--concurrency`."""
 
+
 class WorkerRuntime:
     """Everything that serves tickets with one key. Opens connections and threads only in `start`."""
 
@@ -54,6 +56,11 @@ class WorkerRuntime:
         self.consumption = Consumption()
         self._stopping = threading.Event()
         self.worker_id = f"{binding.name}:{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+    @property
+    def most_calls(self) -> int:
+        """Most calls that may be under way."""
+        return self._binding.config.concurrency or self._settings.concurrency or MAX_CONCURRENCY
 
     def start(self) -> None:
         """Connect and begin. Raises BrokerUnavailable."""
@@ -67,7 +74,8 @@ class WorkerRuntime:
         storage = ExactRedisStorage("keyfleet+unix://", connection_pool=client.connection_pool)
         self._tickets = TicketOffice(self._app)
         self._held = HeldRequests(settings.lease_s)
-        self._slots = CallSlots(INITIAL_CONCURRENCY, binding.config.concurrency or settings.concurrency or MAX_CONCURRENCY)
+        most_calls = self.most_calls
+        self._slots = CallSlots(INITIAL_CONCURRENCY, most_calls)
         waits = Waits()
         self._delivery = Delivery(
             client, self._transitions, storage, watch, on_ready_again=self._issue, keep_recent=not _syncs_always(client)
@@ -96,7 +104,7 @@ class WorkerRuntime:
             delivery=self._delivery,
             control=self.consumption,
             waits=waits,
-            executor=ThreadPoolExecutor(MAX_CONCURRENCY, thread_name_prefix="keyfleet-call"),
+            executor=ThreadPoolExecutor(most_calls, thread_name_prefix="keyfleet-call"),
             put_back=self._issue,
             may_take=lambda: not watch.changed,
         )
@@ -149,7 +157,7 @@ class WorkerRuntime:
 def _syncs_always(client: redis.Redis) -> bool:
     """Whether the server syncs every write to disk, and so loses nothing in a crash."""
     try:
-        found = client.config_get("append*")
+        found = cast("dict[str, str]", client.config_get("append*"))
     except redis.RedisError:
         return False
     return bool(found.get("appendonly") == "yes" and found.get("appendfsync") == "always")

@@ -131,7 +131,9 @@ class Supervisor:
             return
         child.pause_s = RESTART_FIRST_S if lived_s > YOUNG_S else min(child.pause_s * 2, RESTART_LONGEST_S)
         child.restart_due_s = time.monotonic() + child.pause_s
-        logger.warning("the worker of key %s ended (%d); it starts again in %.0f s", child.key.name, code, child.pause_s)
+        logger.warning(
+            "the worker of key %s ended (%d); it starts again in %.0f s", child.key.name, code, child.pause_s
+        )
 
     def _restart_when_due(self, child: _Child) -> None:
         if child.restart_due_s is not None and time.monotonic() >= child.restart_due_s:

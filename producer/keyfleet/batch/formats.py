@@ -41,7 +41,7 @@ def blank_row(line_number: int) -> Row:
 
 
 def bare_row(outcome: Outcome) -> Row:
-    """`[request, response]`, or `[request, [errors…]]` for a failure, and `metadata` as a third element if there is any.
+    """`[request, response]`, or `[request, [errors…]]` for a failure; the third element is `metadata`, if there is any.
 
     As in OpenAI's cookbook (`api_request_parallel_processor.py`): the request stands there without its metadata, and
     errors are strings, one per attempt. An error document of the provider's is its JSON text, everything else reads

@@ -147,11 +147,12 @@ def check_same_job(paths: JobPaths, state: JournalState, wanted: JournalHeader) 
             f"{paths.output}: was written before, and a stream can't be read a second time; "
             "use --overwrite or another -o/--output"
         )
-    for name, was, now in (
+    options: tuple[tuple[str, str | bool | None, str | bool | None], ...] = (
         ("format", begun.format, wanted.format),
         ("--ordered", begun.ordered, wanted.ordered),
         ("--url", begun.url, wanted.url),
-    ):
+    )
+    for name, was, now in options:
         if was != now:
             raise InputError(
                 f"{paths.output}: was begun with {name} {_shown(was)}, and now it is {_shown(now)}; "
@@ -159,8 +160,10 @@ def check_same_job(paths: JobPaths, state: JournalState, wanted: JournalHeader) 
             )
 
 
-def _shown(value: object) -> str:
-    return {None: "not given", True: "on", False: "off"}.get(value, str(value))  # type: ignore[call-overload, no-any-return]
+def _shown(value: str | bool | None) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "not given" if value is None else value
 
 
 def _begin(paths: JobPaths, header: JournalHeader) -> tuple[Action, Journal]:

@@ -120,6 +120,12 @@ class Journal:
 
     def close(self) -> None:
         if self._fd >= 0:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # also for a child that has only just been forked
+        self.forget()
+
+    def forget(self) -> None:
+        """Close without unlocking: in a forked child, which shares the lock with its parent."""
+        if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
@@ -169,12 +175,12 @@ class Journal:
 _OPEN: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 
-def _close_in_child() -> None:
+def _forget_in_child() -> None:
     for journal in list(_OPEN):
-        journal.close()  # else a worker that outlives its parent would keep the lock
+        journal.forget()  # else a worker that outlives its parent would keep the lock
 
 
-os.register_at_fork(after_in_child=_close_in_child)
+os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _open_locked(path: Path) -> int:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 __all__ = ["Member", "NotJSON", "decode_object", "join_members", "members_of", "one_line", "string", "value_of"]
+
+T = TypeVar("T")
 
 EXACT_INTEGER_DIGITS = 4000
 """Python refuses to read longer integers; they are told to the program as floats (the text is sent as it is)."""
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
+_PLAIN_KEY = re.compile(r'[ \t\n\r]*("([^"\\\x00-\x1f]*)")[ \t\n\r]*:[ \t\n\r]*')
+_AFTER_VALUE = re.compile(r"[ \t\n\r]*([,}])")
 _LINE_BREAK = re.compile(rb"[\r\n][ \t\r\n]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -25,14 +29,12 @@ class NotJSON(ValueError):
     """The text is no JSON, or not such as can be sent; the message says why, without quoting it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One `"key": value` of an object: `text` as it stood, `members` of the value where these were asked for."""
 
     key: str
     value: Any
     text: str
-    value_text: str
     members: tuple[Member, ...] = ()
 
 
@@ -51,10 +53,7 @@ _LONG_INTEGER_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=
 def value_of(raw: bytes) -> Any:
     """The value of a whole JSON text in UTF-8. Raises NotJSON, never RecursionError."""
     text = _decoded(raw)
-    try:
-        return _read(text, 0, whole=True)[0]
-    except RecursionError:
-        raise NotJSON("nested too deeply") from None
+    return _explained(lambda decoder: _whole_value(text, decoder))
 
 
 def members_of(raw: bytes, *, inside: str | None = None) -> tuple[Member, ...] | None:
@@ -64,18 +63,7 @@ def members_of(raw: bytes, *, inside: str | None = None) -> tuple[Member, ...] |
     surrogate pairs (`"\\ud800"`), which no UTF-8 text can hold.
     """
     text = _decoded(raw)
-    start = _skip(text, 0)
-    try:
-        if text[start : start + 1] != "{":
-            _read(text, 0, whole=True)
-            return None
-        members, end = _members(text, start, inside)
-        _expect_end(text, end)
-        if _SURROGATE.search(text):
-            _refuse_half_pairs([(member.key, member.value) for member in members])
-    except RecursionError:
-        raise NotJSON("nested too deeply") from None
-    return members
+    return _explained(lambda decoder: _whole_members(text, inside, decoder))
 
 
 def decode_object(members: tuple[Member, ...]) -> dict[str, Any]:
@@ -119,56 +107,75 @@ def _decoded(raw: bytes) -> str:
         raise NotJSON(f"not UTF-8 text (byte {error.start + 1} of the line)") from None
 
 
-def _members(text: str, start: int, inside: str | None) -> tuple[tuple[Member, ...], int]:
+def _explained(read: Callable[[json.JSONDecoder], T]) -> T:
+    """Every way in which reading JSON fails, as NotJSON."""
+    try:
+        try:
+            return read(_DECODER)
+        except (json.JSONDecodeError, NotJSON):
+            raise
+        except ValueError:
+            return read(_LONG_INTEGER_DECODER)
+    except json.JSONDecodeError as error:
+        raise _not_json(f"{error.msg[:1].lower()}{error.msg[1:]}", error.pos) from None
+    except RecursionError:
+        raise NotJSON("nested too deeply") from None
+
+
+def _whole_value(text: str, decoder: json.JSONDecoder) -> Any:
+    value, end = decoder.raw_decode(text, _skip(text, 0))
+    _expect_end(text, end)
+    return value
+
+
+def _whole_members(text: str, inside: str | None, decoder: json.JSONDecoder) -> tuple[Member, ...] | None:
+    start = _skip(text, 0)
+    if text[start : start + 1] != "{":
+        _whole_value(text, decoder)
+        return None
+    members, end = _members(text, start, inside, decoder)
+    _expect_end(text, end)
+    if _SURROGATE.search(text):
+        _refuse_half_pairs([(member.key, member.value) for member in members])
+    return members
+
+
+def _members(text: str, start: int, inside: str | None, decoder: json.JSONDecoder) -> tuple[tuple[Member, ...], int]:
     """Members of the object that begins at `start`, and where it ends."""
-    found: list[Member] = []
     at = _skip(text, start + 1)
     if text[at : at + 1] == "}":
         return (), at + 1
+    found: list[Member] = []
     while True:
-        if text[at : at + 1] != '"':
-            raise NotJSON(f"expected a quoted field name (character {at + 1} of the line)")
-        key, colon = _read(text, at)
-        colon = _skip(text, colon)
-        if text[colon : colon + 1] != ":":
-            raise NotJSON(f"expected ':' (character {colon + 1} of the line)")
-        value_start = _skip(text, colon + 1)
-        member, end = _member(text, at, key, value_start, inside)
-        found.append(member)
-        mark = _skip(text, end)
-        if text[mark : mark + 1] == "}":
-            return tuple(found), mark + 1
-        if text[mark : mark + 1] != ",":
-            raise NotJSON(f"expected ',' or '}}' (character {mark + 1} of the line)")
-        at = _skip(text, mark + 1)
+        plain = _PLAIN_KEY.match(text, at)
+        if plain:
+            key, at, value_start = plain[2], plain.start(1), plain.end()
+        else:
+            key, at, value_start = _odd_key(text, at, decoder)
+        if key == inside and text[value_start : value_start + 1] == "{":
+            members, end = _members(text, value_start, None, decoder)
+            found.append(Member(key, decode_object(members), text[at:end], members))
+        else:
+            value, end = decoder.raw_decode(text, value_start)
+            found.append(Member(key, value, text[at:end]))
+        after = _AFTER_VALUE.match(text, end)
+        if after is None:
+            raise _not_json("expected ',' or '}'", _skip(text, end))
+        at = after.end()
+        if after[1] == "}":
+            return tuple(found), at
 
 
-def _member(text: str, at: int, key: str, value_start: int, inside: str | None) -> tuple[Member, int]:
-    if key == inside and text[value_start : value_start + 1] == "{":
-        members, end = _members(text, value_start, None)
-        return Member(key, decode_object(members), text[at:end], text[value_start:end], members), end
-    value, end = _read(text, value_start)
-    return Member(key, value, text[at:end], text[value_start:end]), end
-
-
-def _read(text: str, at: int, *, whole: bool = False) -> tuple[Any, int]:
+def _odd_key(text: str, at: int, decoder: json.JSONDecoder) -> tuple[str, int, int]:
+    """(key, where it begins, where its value begins) of a key with escapes in it; or what is wrong here."""
     at = _skip(text, at)
-    try:
-        value, end = _raw_decode(text, at)
-    except json.JSONDecodeError as error:
-        raise NotJSON(f"{error.msg[:1].lower()}{error.msg[1:]} (character {error.pos + 1} of the line)") from None
-    if whole:
-        _expect_end(text, end)
-    return value, end
-
-
-def _raw_decode(text: str, at: int) -> tuple[Any, int]:
-    try:
-        return _DECODER.raw_decode(text, at)
-    except (json.JSONDecodeError, NotJSON):
-        raise
-    except ValueError:
-        return _LONG_INTEGER_DECODER.raw_decode(text, at)
+    if text[at : at + 1] != '"':
+        raise _not_json("expected a quoted field name", at)
+    key, end = decoder.raw_decode(text, at)
+    end = _skip(text, end)
+    if text[end : end + 1] != ":":
+        raise _not_json("expected ':'", end)
+    return key, at, _skip(text, end + 1)
 
 
 def _skip(text: str, at: int) -> int:
@@ -179,7 +186,11 @@ def _skip(text: str, at: int) -> int:
 def _expect_end(text: str, at: int) -> None:
     at = _skip(text, at)
     if at != len(text):
-        raise NotJSON(f"more text after the JSON value (character {at + 1} of the line)")
+        raise _not_json("more text after the JSON value", at)
+
+
+def _not_json(what: str, at: int) -> NotJSON:
+    return NotJSON(f"{what} (character {at + 1} of the line)")
 
 
 def _refuse_half_pairs(value: Any) -> None:

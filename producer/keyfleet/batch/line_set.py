@@ -30,7 +30,9 @@ class LineSet:
         self._count += 1
         return True
 
-    def __contains__(self, number: int) -> bool:
+    def __contains__(self, number: object) -> bool:
+        if not isinstance(number, int):
+            return False
         index = number >> 3
         return index < len(self._bits) and bool(self._bits[index] & (1 << (number & 7)))
 

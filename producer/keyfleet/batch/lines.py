@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from keyfleet.errors import InputError
 
@@ -37,6 +37,7 @@ OVERSIZED_HEAD_BYTES = 1024
 PIECE_BYTES = 1024 * 1024
 """Buffer size, and the piece in which a line that is too long is read past."""
 
+_Source: TypeAlias = "io.BufferedReader[io.FileIO] | io.BufferedReader[_Unclosed]"
 _GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
@@ -139,7 +140,7 @@ class InputLines:
 
     def close(self) -> None:
         for stream in (self._stream, self._source, self._again):
-            if stream is not None and stream is not sys.stdin.buffer:
+            if stream is not None:
                 stream.close()
 
     def __enter__(self) -> InputLines:
@@ -152,7 +153,7 @@ class InputLines:
         wire = self._readline(LINE_BYTES_MAX + 1)
         if not wire:
             return None
-        start, oversized = self._end, len(wire) > LINE_BYTES_MAX
+        start, oversized = self._end, len(wire) > LINE_BYTES_MAX and not wire.endswith(b"\n")
         self._took(wire)
         if oversized:
             head, last = wire[:OVERSIZED_HEAD_BYTES], wire
@@ -192,18 +193,22 @@ def open_stream(name: str) -> tuple[BinaryIO, BinaryIO, Path | None]:
     source, path = _open_source(name)
     try:
         magic = source.peek(4)[:4] if path is None else os.pread(source.fileno(), 4, 0)
+        if magic.startswith(_GZIP_MAGIC):
+            return io.BufferedReader(gzip.GzipFile(fileobj=source, mode="rb"), PIECE_BYTES), source, path
+        if magic.startswith(_UTF16_BOMS):
+            raise InputError(f"{name}: is UTF-16 text; expected UTF-8")
+        if magic and name.endswith(".gz"):
+            raise InputError(f"{name}: is named .gz but isn't gzip")
     except OSError as error:
+        source.close()
         raise InputError(f"{name}: can't be read: {error.strerror}") from error
-    if magic.startswith(_GZIP_MAGIC):
-        return io.BufferedReader(gzip.GzipFile(fileobj=source, mode="rb"), PIECE_BYTES), source, path
-    if magic and name.endswith(".gz"):
-        raise InputError(f"{name}: is named .gz but isn't gzip")
-    if magic.startswith(_UTF16_BOMS):
-        raise InputError(f"{name}: is UTF-16 text; expected UTF-8")
+    except InputError:
+        source.close()
+        raise
     return source, source, path
 
 
-def _open_source(name: str) -> tuple[io.BufferedReader, Path | None]:
+def _open_source(name: str) -> tuple[_Source, Path | None]:
     if name == STANDARD_INPUT:
         return io.BufferedReader(_Unclosed(sys.stdin.buffer), PIECE_BYTES), None
     try:

@@ -75,16 +75,8 @@ class LineParser:
 
     def __init__(self, line_format: LineFormat, url: str | None = None) -> None:
         self.format = line_format
+        self._target = None if url is None else _option_target(url)
         self._custom_ids = CustomIds()
-        self._target: tuple[str | None, str] | None = None
-        if url is not None:
-            try:
-                self._target = split_url(url)
-            except ValueError as error:
-                raise ConfigurationError(f"--url: {error}", setting="url") from None
-            why = refusal(self._target[1])
-            if why:
-                raise ConfigurationError(f"--url: the endpoint {self._target[1]} {why}", setting="url")
 
     def parse(self, line: InputLine) -> ParsedLine:
         """Raises InvalidRequest, whose message names the line, the field and what is expected."""
@@ -166,6 +158,17 @@ class LineParser:
             sent = original
             body.pop("metadata", None)
         return ParsedLine(number, custom_id, endpoint, base_url, model, body, sent, metadata, original)
+
+
+def _option_target(url: str) -> tuple[str | None, str]:
+    try:
+        target = split_url(url)
+    except ValueError as error:
+        raise ConfigurationError(f"--url: {error}", setting="url") from None
+    why = refusal(target[1])
+    if why:
+        raise ConfigurationError(f"--url: the endpoint {target[1]} {why}", setting="url")
+    return target
 
 
 def _endpoint_by_shape(number: int, body: dict[str, Any]) -> str:

@@ -81,7 +81,7 @@ class Spool:
             raise InputError(f"{self.path}: is shorter than the journal says; --overwrite starts anew")
         durable.cut(self._fd, self.length_bytes)
         offset = 0
-        while offset < self.length_bytes:
+        while offset + _HEAD.size <= self.length_bytes:
             number, length = _HEAD.unpack(os.pread(self._fd, _HEAD.size, offset))
             if number >= next_line:
                 self._offsets[number] = offset

@@ -58,8 +58,8 @@ class ResultWriter:
     def write(self, rows: Iterable[Row], fed: Fed) -> int:
         """Make the rows durable and return how many were new; a row for a line that has one already is dropped.
 
-        `fed` is where reading stands, at or behind every line in `rows`. An ordered output needs a row for every line
-        of the input, a `blank_row` for those that have none.
+        `fed` is where reading stands, at or behind every line in `rows` that this run has fed. An ordered output
+        needs a row for every line of the input, a `blank_row` for those that have none.
         """
         fresh = self._fresh(rows)
         if not fresh:
@@ -83,11 +83,11 @@ class ResultWriter:
             missing = self._journal.state.next_line
             raise InputError(f"{self._paths.output}: line {missing} has no result, but lines behind it have")
         try:
+            if self._spool is not None:
+                self._spool.close(remove=True)
             self._journal.append_done(fed)
         except OSError as error:
             raise self._failed(error) from error
-        if self._spool is not None:
-            self._spool.close(remove=True)
 
     def close(self) -> None:
         for fd in (self._output_fd, self._errors_fd):

@@ -8,13 +8,12 @@ from keyfleet.config.model_limits import ModelLimits, parse_limits, scaled_amoun
 from keyfleet.config.notation import parse_duration_s, parse_percentage
 from keyfleet.config.redaction import HIDDEN, redact_url
 from keyfleet.config.references import ProxyUrl, SecretReference, check_proxy_url
-from keyfleet.config.settings import DEFAULT_CONCURRENCY, Settings, check_broker_url, check_fleet, parse_log_level
+from keyfleet.config.settings import Settings, check_broker_url, check_fleet, parse_log_level
 from keyfleet.config.sources import KEYS_FILE_NAMES, KeySource, find_keys
 
 __all__ = [
     "ANY_MODEL",
     "DEFAULT_BASE_URLS",
-    "DEFAULT_CONCURRENCY",
     "HIDDEN",
     "KEYS_FILE_NAMES",
     "PROVIDERS",

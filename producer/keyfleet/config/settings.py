@@ -10,7 +10,7 @@ from typing import Any
 
 from keyfleet.config.environment import Environment
 
-__all__ = ["DEFAULT_CONCURRENCY", "Settings", "check_broker_url", "check_fleet", "parse_log_level"]
+__all__ = ["Settings", "check_broker_url", "check_fleet", "parse_log_level"]
 
 DEFAULT_LEASE_S = 30.0
 """A worker that says nothing for this long is taken for dead; leases are renewed three times in it."""
@@ -23,9 +23,6 @@ DEFAULT_TIMEOUT_S = 600.0
 
 DEFAULT_CONNECT_TIMEOUT_S = 10.0
 """A provider or proxy that takes no connection within this is taken as unreachable."""
-
-DEFAULT_CONCURRENCY = 32
-"""Calls under way per key: 32 calls of a second each keep up with 1,900 requests a minute."""
 
 DEFAULT_GUARD_MS = 100
 DEFAULT_GUARD_SHARE = 0.0025
@@ -41,7 +38,7 @@ class Settings:
     """Every setting with its default. Durations are in seconds, shares between 0 and 1.
 
     `broker_url` None means the embedded server. It may hold a password, so it is left out of `repr`; messages show
-    it through `redact_url`. `concurrency` bounds the calls under way of each key, `max_calls` those of all keys on
+    it through `redact_url`. `concurrency` bounds the calls under way of each key (None: as many as it takes, within reason), `max_calls` those of all keys on
     this host together (None: no bound). `use` is the share of every limit that this fleet may use. `log_level` is
     a number as in `logging`. `give_up_after_s` None waits for ever.
     """
@@ -57,7 +54,7 @@ class Settings:
     timeout_s: float = DEFAULT_TIMEOUT_S
     connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
     timeout_attempts: int = 2
-    concurrency: int = DEFAULT_CONCURRENCY
+    concurrency: int | None = None
     max_calls: int | None = None
     guard_ms: int = DEFAULT_GUARD_MS
     guard_share: float = DEFAULT_GUARD_SHARE
@@ -92,7 +89,7 @@ class Settings:
                 "KEYFLEET_CONNECT_TIMEOUT", "KEYFLEET_CONNECT_TIMEOUT_S", default=DEFAULT_CONNECT_TIMEOUT_S
             ),
             timeout_attempts=env.get_int("KEYFLEET_TIMEOUT_ATTEMPTS", default=2),
-            concurrency=env.get_int("KEYFLEET_CONCURRENCY", "COROTINE_PER_AUTH", default=DEFAULT_CONCURRENCY),
+            concurrency=env.get_int("KEYFLEET_CONCURRENCY", "COROTINE_PER_AUTH", default=None),
             max_calls=env.get_int(
                 "KEYFLEET_MAX_CALLS", "OPENAI_GLOBAL_NUM_REQUEST_LIMIT", "GLOBAL_NUM_REQUEST_LIMIT", default=None
             ),

@@ -147,7 +147,7 @@ class SimAnswers:
 
     A prompt costs its UTF-8 bytes / `bytes_per_token`, rounded up. `default_output_tokens` is charged where a
     request sets no maximum. `completion_tokens` (default: half of what is allowed, rounded up) is reported as
-    output, never more than allowed. `answer_bytes` fills the content up to that many bytes.
+    output, never more than allowed. `answer_bytes` of filler follow the echo of the prompt in every choice.
     """
 
     answer_bytes: int = 0

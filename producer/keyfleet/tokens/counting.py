@@ -12,9 +12,9 @@ from keyfleet.tokens.estimate import estimate_tokens
 
 __all__ = ["CHUNK_CHARS", "TextCounter", "chunks", "counter_for", "encoding_name_for"]
 
-CHUNK_CHARS = 1_023
+CHUNK_CHARS = 960
 """The longest text that is encoded at once. An encoder's work may grow with the square of a run without spaces. A
-multiple of three, since both encodings take digits by threes."""
+multiple of 3 and of 64, so that runs of digits (taken by threes) and of white space are cut where a token ends."""
 
 _LOADER = EncodingLoader()
 

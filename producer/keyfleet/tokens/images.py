@@ -64,7 +64,7 @@ class PatchRule:
         return math.ceil(round(self._budget(detail) * self.multiplier, 6))
 
     def _patches(self, width: int, height: int, budget: int) -> int:
-        """The guide's example: 1800 x 2400 px shrinks by 0.603, then to 33 whole patches of width: 33 x 45 less one."""
+        """The guide's example: 1800 x 2400 px shrinks by 0.603, then on to 33 whole patches across: 33 x 44 = 1452."""
         side = self.patch_px
         patches = math.ceil(width / side) * math.ceil(height / side)
         if patches <= budget:

@@ -18,7 +18,15 @@ from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.taker import Grant
 from keyfleet_workers.limiter import ExactRedisStorage, Settlement
-from keyfleet_workers.provider import Answer, CallFailed, ProviderClient, Verdict, VerdictKind, classify, classify_failure
+from keyfleet_workers.provider import (
+    Answer,
+    CallFailed,
+    ProviderClient,
+    Verdict,
+    VerdictKind,
+    classify,
+    classify_failure,
+)
 from keyfleet_workers.retry_policy import GiveUp, decide
 
 __all__ = ["CallRunner", "ChunkCounts"]
@@ -103,7 +111,7 @@ class CallRunner:
             return self._conclude(queue, taken, grant, verdict, None)
         self._slots.note_latency(answer.finished_s - began_s)
         verdict = classify(answer.status, answer.headers, answer.body, now_s=time.time())
-        self._settle(grant, taken, answer.written_s, _tokens_used(verdict.document))
+        self._settle(grant, taken, _admitted_s(answer), _tokens_used(verdict.document))
         return self._conclude(queue, taken, grant, verdict, answer)
 
     def _may_send(self, queue: str, taken: Taken, grant: Grant) -> bool:
@@ -193,6 +201,18 @@ class CallRunner:
             tokens=_tokens_used(verdict.document) or taken.cost_tokens,
             finished_s=time.time(),
         )
+
+
+def _admitted_s(answer: Answer) -> float:
+    """When the provider admitted a call, at the latest: it may have queued before the provider's clock for it began.
+
+    OpenAI's `openai-processing-ms` is the time from then to the answer; without it, the call counts as written.
+    """
+    try:
+        processing_s = float(answer.headers.get("openai-processing-ms", "inf")) / 1000
+    except ValueError:
+        return answer.written_s
+    return max(answer.written_s, answer.finished_s - processing_s)
 
 
 def _tokens_used(document: Any) -> int | None:

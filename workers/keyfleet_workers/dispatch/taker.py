@@ -65,7 +65,14 @@ class Taker:
     """Takes requests for one key."""
 
     def __init__(
-        self, client: redis.Redis, fleet: str, *, worker_id: str, key_scope: str, lease_ms: int, declare_flags: bool = True
+        self,
+        client: redis.Redis,
+        fleet: str,
+        *,
+        worker_id: str,
+        key_scope: str,
+        lease_ms: int,
+        declare_flags: bool = True,
     ) -> None:
         """`key_scope` names the key in cooldowns."""
         self._fleet = fleet

@@ -57,7 +57,7 @@ class ExactRedisStorage(RedisStorage):
         *,
         declare_flags: bool = True,
         wrap_exceptions: bool = False,
-        **options: float | str | bool,
+        **options: Any,
     ) -> None:
         """`declare_flags=False` suits servers before Redis 7; all else is `RedisStorage`'s."""
         self._declare_flags = declare_flags
@@ -95,9 +95,7 @@ class ExactRedisStorage(RedisStorage):
         found = self._inspect([limit.key for limit in limits], arguments)
         return [(int(used), None if wait_ms < 0 else int(wait_ms)) for used, wait_ms in found]
 
-    def settle(
-        self, limits: Sequence[QuotaLimit], settlements: Sequence[Settlement], pipeline: Any = None
-    ) -> None:
+    def settle(self, limits: Sequence[QuotaLimit], settlements: Sequence[Settlement], pipeline: Any = None) -> None:
         """Correct earlier grants on `limits`; with a pipeline, only queue the call there."""
         arguments: list[int] = [len(limits), *as_arguments(limits)]
         for settlement in settlements:

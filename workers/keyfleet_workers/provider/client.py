@@ -46,7 +46,9 @@ class Credentials(Protocol):
     """What the client needs of a key. `headers()` holds the secret; nothing else does."""
 
     base_url: str
-    proxy_url: str | None
+
+    @property
+    def proxy_url(self) -> str | None: ...
 
     def headers(self) -> dict[str, str]: ...
 
@@ -72,9 +74,7 @@ class ReadOnceEnvironment:
 class ProviderClient:
     """Sends requests with one key. Safe to be used by many threads."""
 
-    def __init__(
-        self, credentials: Credentials, *, connect_timeout_s: float, environment: ReadOnceEnvironment
-    ) -> None:
+    def __init__(self, credentials: Credentials, *, connect_timeout_s: float, environment: ReadOnceEnvironment) -> None:
         self._base_url = credentials.base_url.rstrip("/")
         self._headers = CaseInsensitiveDict(
             {

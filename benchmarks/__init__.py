@@ -1,0 +1,1 @@
+"""Figures of Keyfleet; each script prints ratios and counts. See README.md beside this file."""

@@ -1,0 +1,87 @@
+"""Writing requests into the ledger, with patience for a server that is full or away."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import redis
+
+from keyfleet.contract import Request
+from keyfleet.ledger import JobLedger
+from keyfleet.tickets import TicketOffice
+
+__all__ = ["FULL_SHARE", "Acceptor"]
+
+logger = logging.getLogger(__name__)
+
+FULL_SHARE = 0.8
+"""Share of the server's memory limit from which on nothing more is accepted, so that the server can always empty."""
+
+LOOK_S = 1.0
+"""Interval of looking at the server's memory (s)."""
+
+RETRY_S = 0.5
+"""Pause before trying again where the server is full or away (s)."""
+
+
+class Acceptor:
+    """Accepts requests for one job and issues their tickets. To be used by one thread."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        ledger: JobLedger,
+        tickets: TicketOffice,
+        *,
+        stopping: threading.Event,
+        say: Callable[[str], None],
+    ) -> None:
+        """`say(reason)` tells what accepting waits for; an empty reason: nothing."""
+        self._client = client
+        self._ledger = ledger
+        self._tickets = tickets
+        self._stopping = stopping
+        self._say = say
+        self._looked_s = 0.0
+
+    def accept(self, queue: str, requests: Sequence[Request]) -> bool:
+        """Write `requests` into the ledger, waiting as long as it takes; False if stopped before that."""
+        while not self._stopping.is_set():
+            try:
+                self._wait_for_memory()
+                accepted = self._ledger.accept(queue, requests)
+            except redis.exceptions.OutOfMemoryError:
+                self._pause("the broker's memory is full")
+            except redis.RedisError as error:
+                logger.info("accepting failed: %s", type(error).__name__)
+                self._pause("the broker doesn't answer")
+            else:
+                self._say("")
+                self._issue(queue, sum(accepted))
+                return True
+        return False
+
+    def _pause(self, reason: str) -> None:
+        self._say(reason)
+        self._stopping.wait(RETRY_S)
+
+    def _wait_for_memory(self) -> None:
+        if time.monotonic() - self._looked_s < LOOK_S:
+            return
+        while not self._stopping.is_set():
+            memory = cast("dict[str, Any]", self._client.info("memory"))
+            self._looked_s = time.monotonic()
+            limit = int(memory.get("maxmemory", 0))
+            if not limit or int(memory["used_memory"]) < FULL_SHARE * limit:
+                return
+            self._pause(f"the broker's memory is {int(memory['used_memory']) / limit:.0%} full")
+
+    def _issue(self, queue: str, count: int) -> None:
+        try:
+            self._tickets.issue_for(queue, count)
+        except Exception as error:
+            logger.info("tickets could not be sent (%s); the reaper replaces them", type(error).__name__)

@@ -1,0 +1,75 @@
+"""From a parsed line to a request that the fleet can run, or the error that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from keyfleet.batch.parse import ParsedLine
+from keyfleet.config import KeyConfig, scaled_amount
+from keyfleet.contract import Request
+from keyfleet.errors import InvalidRequest
+from keyfleet.tokens import TextCounter, count_request_tokens, counter_for
+
+__all__ = ["Admission", "ServedModels"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModels:
+    """What the configured keys can serve. Used where the workers are this command's own."""
+
+    keys: Sequence[KeyConfig]
+    use: float
+
+    def check(self, number: int, model: str, cost_tokens: int) -> None:
+        """Raises InvalidRequest if no key serves `model`, or none whose limits could ever start such a request."""
+        serving = [key for key in self.keys if key.serves(model)]
+        if not serving:
+            patterns = sorted({pattern for key in self.keys for pattern in key.models})
+            raise InvalidRequest(
+                f"line {number}: no configured key serves the model {model!r}; served are {', '.join(patterns)}",
+                code="model_not_served",
+                field="model",
+            )
+        largest = max((self._largest(key, model) for key in serving), key=lambda found: found[0])
+        if cost_tokens > largest[0]:
+            raise InvalidRequest(
+                f"line {number}: the request costs {cost_tokens} tokens (prompt plus allowed output), "
+                f"{cost_tokens - int(largest[0])} more than the largest limit that serves it ever allows ({largest[1]})",
+                code="request_too_large",
+                field="max_tokens",
+            )
+
+    def _largest(self, key: KeyConfig, model: str) -> tuple[float, str]:
+        limits = key.limits_for(model)
+        if limits is None or not limits.tokens:
+            return float("inf"), ""
+        amount, item = min((scaled_amount(item, self.use * key.share), str(item)) for item in limits.tokens)
+        return amount, f"{amount} tokens of key {key.name}, {item}"
+
+
+class Admission:
+    """Counts what requests cost, and checks them against what the keys can do."""
+
+    def __init__(self, served: ServedModels | None, encoding_name: str | None) -> None:
+        """`served` None: other hosts' workers may serve what this one doesn't know of."""
+        self._served = served
+        self._encoding_name = encoding_name
+        self._counters: dict[str, TextCounter] = {}
+
+    def request(self, parsed: ParsedLine) -> Request:
+        """The request of a line. Raises InvalidRequest."""
+        counter = self._counters.get(parsed.model)
+        if counter is None:
+            counter = self._counters[parsed.model] = counter_for(parsed.model, encoding_name=self._encoding_name)
+        cost_tokens = count_request_tokens(parsed.endpoint, parsed.body, counter=counter)
+        if self._served is not None:
+            self._served.check(parsed.number, parsed.model, cost_tokens)
+        return Request(
+            id=str(parsed.number),
+            endpoint=parsed.endpoint,
+            model=parsed.model,
+            body=parsed.body_bytes,
+            cost_tokens=cost_tokens,
+            context=parsed.context,
+        )

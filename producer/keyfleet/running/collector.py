@@ -1,0 +1,189 @@
+"""Writes outcomes into the job's files, exactly once, and frees their room in the window."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import redis
+
+from keyfleet.batch.formats import Row, RowMaker
+from keyfleet.batch.lines import Fed
+from keyfleet.batch.writer import ResultWriter
+from keyfleet.broker import ServerWatch
+from keyfleet.contract import Outcome
+from keyfleet.ledger import JobLedger
+from keyfleet.running.tally import Tally
+from keyfleet.running.window import OpenRequest, Window
+
+__all__ = ["Collector"]
+
+logger = logging.getLogger(__name__)
+
+READ_MOST = 500
+"""Most outcomes read at once."""
+
+READ_BYTES = 8 * 1024 * 1024
+"""About how many bytes of outcomes are read at once."""
+
+BLOCK_MS = 200
+"""How long one read waits for an outcome (ms)."""
+
+GATHER_S = 0.1
+"""Least time between two writes, so that each sync to disk carries what there is (s)."""
+
+AWAY_S = 0.5
+"""Pause where the broker doesn't answer (s)."""
+
+REDELIVERY_S = 3.0
+"""After a restart of the broker, how long workers may take to deliver its last seconds again (s)."""
+
+
+class WrittenLines(Protocol):
+    """Which lines have their row already."""
+
+    def __contains__(self, number: object) -> bool: ...
+
+
+class Collector:
+    """A thread that reads the job's outcomes, writes them, syncs them to disk, and only then lets go of them."""
+
+    def __init__(
+        self,
+        ledger: JobLedger,
+        writer: ResultWriter,
+        make_row: RowMaker,
+        window: Window,
+        tally: Tally,
+        watch: ServerWatch,
+        written: WrittenLines,
+        *,
+        fed: Callable[[], Fed],
+        on_lost: Callable[[OpenRequest], None],
+        on_away: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        """`fed` tells where reading stands; `on_lost` is told of requests that the server has lost; `on_away` may
+        bring the server back; `say(reason)` tells what collecting waits for."""
+        self._ledger = ledger
+        self._writer = writer
+        self._make_row = make_row
+        self._window = window
+        self._tally = tally
+        self._watch = watch
+        self._written = written
+        self._fed = fed
+        self._on_lost = on_lost
+        self._on_away = on_away
+        self._say = say
+        self._local: queue.SimpleQueue[tuple[Row, Outcome | None]] = queue.SimpleQueue()
+        self._last = "0"
+        self._read_most = READ_MOST
+        self._wrote_s = 0.0
+        self._stopping = threading.Event()
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="keyfleet-collector", daemon=True)
+
+    def start(self) -> None:
+        """Begin to collect."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Write what was read and end."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no row of the feeder's waits to be written."""
+        return self._local.empty()
+
+    def put_row(self, row: Row) -> None:
+        """A row that needs no outcome: a blank line's."""
+        self._local.put((row, None))
+
+    def put_outcome(self, outcome: Outcome) -> None:
+        """An outcome that was found without sending anything."""
+        self._local.put((self._make_row(outcome), outcome))
+
+    def drain(self) -> None:
+        """Collect what the stream holds now. For use before `start`; raises redis.RedisError."""
+        while self._collect(block_ms=None):
+            pass
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._step()
+        except BaseException as error:
+            self.failure = error
+
+    def _step(self) -> None:
+        try:
+            if self._watch.changed:
+                self._recover()
+            self._collect(block_ms=BLOCK_MS)
+        except redis.RedisError as error:
+            logger.info("collecting failed: %s", type(error).__name__)
+            self._say("the broker doesn't answer")
+            self._write([], [])
+            self._on_away()
+            self._stopping.wait(AWAY_S)
+        else:
+            self._say("")
+
+    def _collect(self, *, block_ms: int | None) -> int:
+        """Read and write one batch; returns how many outcomes it had."""
+        found = self._ledger.outcomes(self._last, count=self._read_most, block_ms=block_ms)
+        wait_s = self._wrote_s + GATHER_S - time.monotonic()
+        if found and block_ms is not None and len(found) < self._read_most and wait_s > 0:
+            self._stopping.wait(wait_s)
+            found += self._ledger.outcomes(found[-1][0], count=self._read_most)
+        rows = [self._make_row(outcome) for _, outcome in found]
+        self._write(rows, [outcome for _, outcome in found])
+        if found:
+            self._last = found[-1][0]
+            self._ledger.trim(self._last)
+            self._adapt(rows)
+        return len(found)
+
+    def _adapt(self, rows: Sequence[Row]) -> None:
+        mean_bytes = max(1, sum(len(row.data) for row in rows) // len(rows))
+        self._read_most = max(16, min(READ_MOST, READ_BYTES // mean_bytes))
+
+    def _write(self, rows: list[Row], outcomes: list[Outcome]) -> None:
+        """Make rows durable, the feeder's own among them; count each once, and free its room."""
+        while not self._local.empty():
+            row, outcome = self._local.get()
+            rows.append(row)
+            if outcome is not None:
+                outcomes.append(outcome)
+        fresh = [outcome for outcome in outcomes if int(outcome.id) not in self._written]
+        if rows:
+            self._writer.write(rows, self._fed())
+            self._wrote_s = time.monotonic()
+        seen: set[str] = set()
+        for outcome in fresh:
+            if outcome.id not in seen:
+                seen.add(outcome.id)
+                self._tally.add(outcome)
+        for outcome in outcomes:
+            self._window.remove(outcome.id, len(outcome.body or b""))
+
+    def _recover(self) -> None:
+        """The server was restarted and may have lost its last seconds: feed again what it doesn't know any more."""
+        logger.warning("the broker was restarted; looking for what it may have lost")
+        self._ledger.open()
+        self._stopping.wait(REDELIVERY_S)
+        before = self._window.by_queue()
+        known = {name: set(self._ledger.open_ids(name)) for name in before}
+        self.drain()
+        for name, ids in before.items():
+            for request_id in ids:
+                if request_id not in known[name] and (lost := self._window.remove(request_id)) is not None:
+                    self._on_lost(lost)
+        self._watch.dealt_with()

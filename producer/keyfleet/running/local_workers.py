@@ -1,0 +1,61 @@
+"""Workers of this command's own: one process per key, under one supervisor."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["LocalWorkers"]
+
+STOP_S = 80.0
+"""How long the supervisor may take to end (s); longer than it gives its children."""
+
+
+class LocalWorkers:
+    """The supervisor process. It ends with this process, however that ends, and lets paid calls finish first."""
+
+    def __init__(self, log_path: Path) -> None:
+        self.log_path = log_path
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, arguments: Sequence[str], environment: dict[str, str], inherit: Sequence[int]) -> None:
+        """Start workers for all keys. `inherit` are open files that the children keep, `environment` is added."""
+        self.log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-m", "keyfleet", "worker", "--all", "--end-with-stdin", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+                pass_fds=tuple(inherit),
+                start_new_session=True,  # so that Ctrl-C reaches only this command, which then asks them to stop
+            )
+
+    def has_failed(self) -> bool:
+        """Whether the supervisor has ended although nobody asked it to."""
+        return self._process is not None and self._process.poll() is not None
+
+    def last_words(self) -> str:
+        """The end of what the workers have logged."""
+        try:
+            lines = self.log_path.read_text(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return "\n".join(lines[-3:])
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Let the workers finish the calls under way and end; `at_once`: don't wait for that."""
+        if self._process is None:
+            return
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if not at_once:
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._process = None
