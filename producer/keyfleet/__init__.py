@@ -10,7 +10,6 @@ from keyfleet.errors import (
     KeysFileError,
     RequestTooLarge,
 )
-
 from keyfleet.version import __version__
 
 __all__ = [

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keyfleet.batch.aside import AsideQueue
 from keyfleet.batch.lines import InputLine, open_input
 from keyfleet.errors import InputError

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from keyfleet.batch import durable, writer
 from keyfleet.batch.formats import Row, blank_row
 from keyfleet.batch.job import JobFiles, JobOptions, NothingToDo, open_job

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from keyfleet.batch.formats import bare_row, batch_row, blank_row, invalid_outcome, row_maker
 from keyfleet.batch.lines import InputLine
 from keyfleet.batch.parse import LineParser

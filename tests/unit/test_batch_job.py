@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from keyfleet.batch.formats import Row, blank_row
 from keyfleet.batch.job import JobFiles, JobOptions, NothingToDo, open_job
 from keyfleet.batch.job_paths import default_output

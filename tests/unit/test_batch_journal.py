@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keyfleet.batch.journal import Journal
 from keyfleet.batch.journal_state import JOURNAL_VERSION, BatchRecord, JournalHeader
 from keyfleet.batch.line_set import LineSet, decode_ranges, encode_ranges

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from keyfleet.batch import lines as lines_module
 from keyfleet.batch.lines import open_input
 from keyfleet.errors import InputError

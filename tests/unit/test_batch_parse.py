@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keyfleet.batch.custom_ids import CustomIds
 from keyfleet.batch.endpoints import join_url, split_url
 from keyfleet.batch.json_text import one_line

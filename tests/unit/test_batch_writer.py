@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from keyfleet.batch import durable
 from keyfleet.batch import spool as spool_module
 from keyfleet.batch import writer as writer_module

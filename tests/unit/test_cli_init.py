@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+
 from keyfleet.cli.init import init
 from keyfleet.config import Environment, KeyConfig, environment_keys, load_keys_file
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from keyfleet.config import Environment
 from keyfleet.errors import ConfigurationError
 

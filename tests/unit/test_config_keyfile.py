@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
+
 from keyfleet.config import Environment, KeyConfig, ModelLimits, ProxyUrl, SecretReference, load_keys_file, parse_limits
 
 SECRET = "sk-very-secret"

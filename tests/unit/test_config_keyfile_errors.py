@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+
 from keyfleet.config import Environment, check_variables, load_keys_file
 from keyfleet.errors import ConfigurationError, KeysFileError
 

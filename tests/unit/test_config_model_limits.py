@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from limits import parse
+
 from keyfleet.config import KeyConfig, ModelLimits, SecretReference, parse_limits, scaled_amount
 from keyfleet.config.model_limits import best_pattern, with_minute_limit
-from limits import parse
 
 LIMITS = ModelLimits(requests=parse_limits(["500/minute"]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from keyfleet.config import parse_duration_s, parse_percentage, redact_url
 
 

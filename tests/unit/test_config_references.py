@@ -10,6 +10,7 @@ import pickle
 import traceback
 
 import pytest
+
 from keyfleet.config import Environment, KeyConfig, ProxyUrl, SecretReference
 from keyfleet.errors import ConfigurationError
 

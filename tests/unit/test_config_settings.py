@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 import pytest
+
 from keyfleet.config import Environment, Settings
 from keyfleet.errors import ConfigurationError
 
@@ -18,7 +19,7 @@ def settings(**values: str) -> Settings:
 def test_without_variables_every_setting_has_its_default() -> None:
     assert settings() == Settings(state_dir=Path("/home/me/.local/state/keyfleet"))
     assert (settings().lease_s, settings().max_attempts, settings().timeout_s) == (30.0, 5, 600.0)
-    assert (settings().timeout_attempts, settings().connect_timeout_s, settings().concurrency) == (2, 10.0, 32)
+    assert (settings().timeout_attempts, settings().connect_timeout_s, settings().concurrency) == (2, 10.0, None)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from keyfleet.config import Environment, KeyConfig, KeySource, ModelLimits, find_keys, parse_limits
 from keyfleet.errors import ConfigurationError, KeysFileError
 

@@ -233,18 +233,55 @@ def test_a_window_that_the_server_lost_counts_as_full_for_one_window(stand_in: S
     client = stand_in.client()
     storage = storage_on(client)
     quota = limit(10, 1000, guard_ms=100)
-    storage.reserve([quota], [[3]])
+    known_ms = [storage.reserve([quota], [[3]]).now_ms]
     client.flushall()
-    got = storage.reserve([quota], [[1]], [True])
+    got = storage.reserve([quota], [[1]], known_ms)
     assert (got.granted, got.wait_ms) == (0, 1101)
     stand_in.clock.advance_ms(1100)
-    assert storage.reserve([quota], [[1]], [True]).granted == 0
+    assert storage.reserve([quota], [[1]], known_ms).granted == 0
     stand_in.clock.advance_ms(1)
-    assert storage.reserve([quota], [[10]], [True]).granted == 1
+    assert storage.reserve([quota], [[10]], known_ms).granted == 1
+
+
+def test_a_window_that_was_lost_and_begun_anew_by_others_counts_as_full_once(stand_in: StandIn) -> None:
+    client = stand_in.client()
+    storage = storage_on(client)
+    quota = limit(10, 1000)
+    known_ms = [storage.reserve([quota], [[9]]).now_ms]
+    client.flushall()
+    stand_in.clock.advance_ms(10)
+    assert storage.reserve([quota], [[5]]).granted == 1
+    stand_in.clock.advance_ms(10)
+    assert storage.reserve([quota], [[1]], known_ms).wait_ms == 1001
+    stand_in.clock.advance_ms(500)
+    assert storage.reserve([quota], [[1]], known_ms).wait_ms == 501
+    stand_in.clock.advance_ms(501)
+    assert storage.reserve([quota], [[10]], known_ms).granted == 1
+
+
+def test_an_idle_window_is_not_taken_for_lost(stand_in: StandIn) -> None:
+    storage = storage_on(stand_in.client())
+    narrow, wide = limit(10, 1000), limit(10, 1000, guard_ms=300)
+    known_ms = [storage.reserve([narrow], [[9]]).now_ms]
+    stand_in.clock.advance_ms(1001)
+    assert storage.reserve([narrow], [[1]]).granted == 1
+    stand_in.clock.advance_ms(1)
+    assert storage.reserve([wide], [[1]], known_ms).granted == 1
+
+
+def test_a_grant_leaves_its_window_also_when_all_before_it_had_left(stand_in: StandIn) -> None:
+    storage = storage_on(stand_in.client())
+    quota = limit(10, 1000)
+    storage.reserve([quota], [[1]])
+    for gap_ms in (500, 501, 600, 900):
+        stand_in.clock.advance_ms(gap_ms)
+        storage.reserve([quota], [[1]])
+    stand_in.clock.advance_ms(101)
+    assert storage.inspect([quota], [0])[0][0] == 1
 
 
 def test_a_window_that_nobody_knew_begins_empty(stand_in: StandIn) -> None:
-    assert storage_on(stand_in.client()).reserve([limit(10)], [[10]], [False]).granted == 1
+    assert storage_on(stand_in.client()).reserve([limit(10)], [[10]], [0]).granted == 1
 
 
 def test_a_small_step_back_of_the_servers_clock_frees_nothing_early(stand_in: StandIn) -> None:

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+
 from keyfleet.config import Environment, SecretReference
 from keyfleet.errors import ConfigurationError
 from keyfleet_workers.secrets import MAX_SECRET_BYTES, Secret, fingerprint, resolve, resolve_proxy

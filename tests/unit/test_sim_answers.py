@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+
 from keyfleet.sim import SimAnswers, SimConfig, SimKey, SimServer, parse_limits
 
 KEYS = (

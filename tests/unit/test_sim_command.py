@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 from click.testing import CliRunner
+
 from keyfleet.cli.sim import sim
 from keyfleet.errors import ConfigurationError
 from keyfleet.sim import SimConfig, SimKey, SimProcess, SimServer, parse_limits

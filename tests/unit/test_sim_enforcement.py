@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keyfleet.sim.config import Kind, SimLimit
 from keyfleet.sim.enforcement import FixedWindow, Quota, SlidingWindow, TokenBucket, Window, make_window
 from keyfleet.sim.trailing import TrailingSum

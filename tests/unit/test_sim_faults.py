@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+
 from keyfleet.sim import SimConfig, SimFaults, SimKey, SimLatency, SimServer, parse_limits
 from keyfleet.sim.faults import FaultChooser
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import requests
+
 from keyfleet.sim import SimConfig, SimKey, SimLimit, SimServer, parse_limits
 from keyfleet.sim.headers import duration_text
 

@@ -10,6 +10,7 @@ from typing import Any
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keyfleet.sim import SimAnswers, SimConfig, SimKey, SimLatency, SimServer, parse_limits
 from keyfleet.sim.keyring import Keyring
 from keyfleet.sim.statistics import Statistics

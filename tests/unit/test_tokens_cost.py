@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keyfleet.tokens import ASSUMED_OUTPUT_TOKENS, TextCounter, count_request_tokens, counter_for
 from keyfleet.tokens.content import UNSEEN_FILE_TOKENS
 from keyfleet.tokens.cost import MAX_COST_TOKENS

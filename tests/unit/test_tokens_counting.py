@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keyfleet.errors import ConfigurationError
 from keyfleet.tokens import counter_for, estimate_tokens
 from keyfleet.tokens.counting import CHUNK_CHARS, chunks, encoding_name_for

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from keyfleet.tokens.encodings import RANK_FILES, Encoding, EncodingLoader, RankFile, cache_dir
 
 UNREACHABLE_S = 0.01

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from keyfleet.tokens import estimate_tokens
 from keyfleet.tokens.encodings import RANK_FILES, Encoding, EncodingLoader
 from keyfleet.tokens.estimate import SLICE_CHARS

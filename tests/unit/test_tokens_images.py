@@ -8,6 +8,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keyfleet.tokens.image_size import Base64Data, base64_of_data_url, image_size
 from keyfleet.tokens.images import image_tokens
 

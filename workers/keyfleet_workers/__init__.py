@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["app"]  # noqa: F822 - made by __getattr__
+__all__ = ["app"]
 
 
 def __getattr__(name: str) -> Any:

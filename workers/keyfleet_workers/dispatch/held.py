@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 
-
 from keyfleet.clock import elapsed_s
 
 __all__ = ["HeldRequests"]

@@ -12,7 +12,7 @@
 -- ARGV[4]     lookahead: most requests to pass over because they can never fit this key
 -- ARGV[5]     grace_ms: how long a request that fits no key's limits waits for a key that might
 -- ARGV[6]     n, the number of limits
--- ARGV[7..]   per limit: amount, window_ms, guard_ms, known
+-- ARGV[7..]   per limit: amount, window_ms, guard_ms, known_ms
 -- then        per limit 1 when it counts tokens, 0 when it counts requests
 -- Returns     {now_ms, wait_ms, limit, cooldown, ready_left, taken, impossible}
 --             wait_ms: until the first request left over may start here (0: none is left, or only `most` stopped it)

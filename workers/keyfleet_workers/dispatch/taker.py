@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +79,7 @@ class Taker:
         self._key_scope = key_scope
         self._lease_ms = lease_ms
         self._numbers = itertools.count()
+        self._granted_ms: dict[str, int] = {}
         source = load_source(
             QUEUE_LUA, WINDOW_LUA, ("keyfleet_workers.dispatch", "take.lua"), declare_flags=declare_flags
         )
@@ -99,19 +99,35 @@ class Taker:
         prefix = f"{self._worker_id}:{next(self._numbers)}"
         arguments = [most, self._lease_ms, prefix, LOOKAHEAD, HOPELESS_GRACE_MS, len(limits)]
         counts_tokens = [int(limit.unit == "tokens") for limit in limits]
-        answer = self._script(keys, [*arguments, *as_arguments(limits, quota.known(asked_s)), *counts_tokens])
+        answer = self._script(keys, [*arguments, *as_arguments(limits, self._known_ms(quota, asked_s)), *counts_tokens])
         now_ms, wait_ms, blocked, cooldown, ready_left, taken, impossible = answer
-        if taken:
-            quota.note_grant(elapsed_s())
+        requests = _decode(taken)
+        self._note_grants(quota, requests, int(now_ms))
         return TakeResult(
             Grant(quota, int(now_ms), asked_s),
-            _decode(taken),
+            requests,
             _decode(impossible),
             ready_left,
             wait_ms if wait_ms >= 0 else 0,
             limits[blocked - 1] if blocked else None,
             cooldown.decode(),
         )
+
+    def _known_ms(self, quota: Quota, now_s: float) -> list[int]:
+        """Per limit the server's time of the latest grant here, 0 where that is longer ago than its window."""
+        known = quota.known(now_s)
+        return [
+            self._granted_ms.get(limit.key, 0) if is_known else 0
+            for limit, is_known in zip(quota.limits, known, strict=True)
+        ]
+
+    def _note_grants(self, quota: Quota, taken: Sequence[Taken], granted_ms: int) -> None:
+        if not taken:
+            return
+        quota.note_grant(elapsed_s())
+        for limit in quota.limits:
+            if any(limit.cost(request.cost_tokens) for request in taken):
+                self._granted_ms[limit.key] = granted_ms
 
 
 def _decode(rows: Sequence[Any]) -> tuple[Taken, ...]:

@@ -55,11 +55,11 @@ class QuotaLimit:
         return f"{self.amount} {self.unit} per {self.window_ms // 1000} s"
 
 
-def as_arguments(limits: Sequence[QuotaLimit], known: Sequence[bool] | None = None) -> list[int]:
-    """The limits as the scripts read them: amount, window_ms, guard_ms, known of each."""
-    flags = known if known is not None else [False] * len(limits)
+def as_arguments(limits: Sequence[QuotaLimit], known_ms: Sequence[int] | None = None) -> list[int]:
+    """The limits as the scripts read them: amount, window_ms, guard_ms, known_ms of each."""
+    latest_ms = known_ms if known_ms is not None else [0] * len(limits)
     return [
         value
-        for limit, is_known in zip(limits, flags, strict=True)
-        for value in (limit.amount, limit.window_ms, limit.guard_ms, int(is_known))
+        for limit, granted_ms in zip(limits, latest_ms, strict=True)
+        for value in (limit.amount, limit.window_ms, limit.guard_ms, granted_ms)
     ]

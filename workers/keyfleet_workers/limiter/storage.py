@@ -76,14 +76,14 @@ class ExactRedisStorage(RedisStorage):
         return Script(self.storage, source)
 
     def reserve(
-        self, limits: Sequence[QuotaLimit], costs: Sequence[Sequence[int]], known: Sequence[bool] | None = None
+        self, limits: Sequence[QuotaLimit], costs: Sequence[Sequence[int]], known_ms: Sequence[int] | None = None
     ) -> Reservation:
         """Grant the longest prefix of `costs` (one row per request, one column per limit) that fits all limits now.
 
-        `known[i]` says that the caller granted on limit i within its last window: if the server has lost the window
-        since, it counts as full.
+        `known_ms[i]` is the server's time at which the caller was last granted something on limit i, 0 when that was
+        before its last window: if the server has lost the window since, it counts as full for one window.
         """
-        arguments = [len(limits), *as_arguments(limits, known), *(cost for row in costs for cost in row)]
+        arguments = [len(limits), *as_arguments(limits, known_ms), *(cost for row in costs for cost in row)]
         granted, wait_ms, blocked, now_ms = self._reserve([limit.key for limit in limits], arguments)
         return Reservation(
             granted, None if wait_ms < 0 else wait_ms, limits[blocked - 1] if blocked else None, int(now_ms)

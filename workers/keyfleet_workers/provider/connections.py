@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-
 from typing import Any
 
 from requests.adapters import HTTPAdapter

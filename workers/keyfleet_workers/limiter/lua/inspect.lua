@@ -3,7 +3,7 @@
 --
 -- KEYS[1..n]  windows
 -- ARGV[1]     n, the number of limits
--- ARGV[2..]   per limit: amount, window_ms, guard_ms, known
+-- ARGV[2..]   per limit: amount, window_ms, guard_ms, known_ms
 -- then        n costs, one per limit
 -- Returns     per limit {used, wait_ms}: wait_ms is 0 when the cost fits now, -1 when it never does
 local count = tonumber(ARGV[1])

@@ -1,8 +1,9 @@
+-- flags: allow-oom
 -- reserve: grant the longest prefix of a list of costs that fits all limits now, all or nothing per entry.
 --
 -- KEYS[1..n]  windows
 -- ARGV[1]     n, the number of limits
--- ARGV[2..]   per limit: amount, window_ms, guard_ms, known
+-- ARGV[2..]   per limit: amount, window_ms, guard_ms, known_ms
 -- then        entries, each n costs in the limits' order
 -- Returns     {granted, wait_ms, limit, now_ms}: how many entries were granted; the milliseconds until the next one
 --             fits (0: all were granted, -1: never) and the limit (from 1) that holds it; the time of the grants

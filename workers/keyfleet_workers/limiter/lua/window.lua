@@ -4,11 +4,13 @@
 --   total      sum of the costs of all slots
 --   head       index of the oldest slot that may exist
 --   last_ms    the greatest time at which the window was written
+--   born_ms    when the window was begun empty; 0 when it was begun as full, which makes up for anything before
 --   <index>    "<newest_ms> <sum>": the slot of all grants in [index * slot_ms, (index + 1) * slot_ms)
 --
 -- Invariant: a grant counts until more than window_ms + guard_ms after the newest grant of its slot, so no trailing
 -- window ever holds more than the amount, whatever the costs; what rounding costs is at most one slot's width.
--- Memory: at most SLOTS + 2 slots stand in a window, whatever the rate.
+-- Memory: at most (window_ms + guard_ms) / slot_ms + 2 slots stand in a window, whatever the rate; with a narrow guard
+-- that is little more than SLOTS.
 
 local SLOTS = 256
 
@@ -22,19 +24,21 @@ local function parse_slot(text)
   return tonumber(newest_ms), tonumber(sum)
 end
 
--- A limit as it is passed in ARGV from `at` on: amount, window_ms, guard_ms, known (1: the caller granted here within
--- the last window, so a missing window means that the server lost it). Returns the window with its stored state.
+-- A limit as it is passed in ARGV from `at` on: amount, window_ms, guard_ms, known_ms (when the caller was last granted
+-- something here, 0 when that was before the last window: a window that is missing or younger was lost by the server).
+-- Returns the window with its stored state.
 local function open_window(key, at)
   local window = {
     key = key,
     amount = tonumber(ARGV[at]),
     window_ms = tonumber(ARGV[at + 1]),
-    known = ARGV[at + 3] == '1',
+    known_ms = tonumber(ARGV[at + 3]),
   }
   window.slot_ms = math.max(1, math.ceil(window.window_ms / SLOTS))
   window.span_ms = window.window_ms + tonumber(ARGV[at + 2])
-  local state = redis.call('HMGET', key, 'total', 'head', 'last_ms')
+  local state = redis.call('HMGET', key, 'total', 'head', 'last_ms', 'born_ms')
   window.total, window.head, window.last_ms = tonumber(state[1]), tonumber(state[2]), tonumber(state[3])
+  window.born_ms = tonumber(state[4])
   return window
 end
 
@@ -64,7 +68,7 @@ end
 -- Write the window's state and, in the same command, the slots given as further fields and values.
 local function save_window(window, now_ms, ...)
   redis.call('HSET', window.key, 'total', string.format('%.0f', window.total), 'head', string.format('%.0f', window.head),
-    'last_ms', string.format('%.0f', now_ms), ...)
+    'last_ms', string.format('%.0f', now_ms), 'born_ms', string.format('%.0f', window.born_ms), ...)
   redis.call('PEXPIRE', window.key, string.format('%.0f', 2 * window.span_ms))
 end
 
@@ -94,14 +98,18 @@ end
 local function start_window(window, now_ms, total)
   redis.call('DEL', window.key)
   window.total, window.head = 0, math.floor(now_ms / window.slot_ms)
+  window.born_ms = total > 0 and 0 or now_ms
   if total > 0 then grant(window, total, now_ms) end
 end
 
 -- Drop the slots that have left the window at now_ms. A window that the server lost, or whose clock fell back by more
--- than a window, counts as full for one window.
+-- than a window, counts as full for one window. That it was lost is also seen when others have begun it anew.
 local function roll_window(window, now_ms)
   if not window.total then
-    return start_window(window, now_ms, window.known and window.amount or 0)
+    return start_window(window, now_ms, window.known_ms > 0 and window.amount or 0)
+  end
+  if window.known_ms > 0 and window.known_ms < window.born_ms and window.known_ms + window.window_ms >= now_ms then
+    return start_window(window, now_ms, window.amount)
   end
   if window.last_ms > now_ms then
     return start_window(window, now_ms, window.amount)
@@ -122,6 +130,7 @@ local function roll_window(window, now_ms)
     end
     window.head = window.head + 1
   end
+  window.head = math.min(window.head, current) -- the next grant goes into the current slot
   if stale then save_window(window, now_ms) end
 end
 
@@ -182,18 +191,26 @@ local function grant_all(windows, costs, now_ms)
   end
 end
 
--- Change what was granted at granted_ms by `delta` and move it forward to used_ms, as far as its slot still stands.
+-- Change what was granted at granted_ms by `delta` and move it forward to used_ms. Only what still stands in its slot
+-- moves or is refunded, so that no other grant's charge is.
 local function resettle(window, granted_ms, used_ms, cost, delta, now_ms)
+  if used_ms + window.span_ms < now_ms then return end
   local from, to = math.floor(granted_ms / window.slot_ms), math.floor(used_ms / window.slot_ms)
-  if to < window.head then return end
-  if from < to and from >= window.head and cost > 0 and redis.call('HEXISTS', window.key, from) == 1 then
-    write_slot(window, from, 0, -cost)
-    write_slot(window, to, used_ms, cost)
+  local stored = from <= to and redis.call('HGET', window.key, from)
+  local standing = 0
+  if stored then
+    local _, sum = parse_slot(stored)
+    standing = math.min(cost, sum)
   end
-  if delta > 0 then
-    write_slot(window, to, used_ms, delta)
-  elseif delta < 0 and redis.call('HEXISTS', window.key, to) == 1 then
-    local _, sum = parse_slot(redis.call('HGET', window.key, to))
-    write_slot(window, to, 0, math.max(delta, -sum))
+  if from < to and standing > 0 then
+    write_slot(window, from, 0, -standing)
+    write_slot(window, to, used_ms, standing)
+    window.changed = true
+  end
+  local change = math.max(delta, -standing)
+  if change ~= 0 then
+    write_slot(window, to, change > 0 and used_ms or 0, change)
+    window.head = math.min(window.head, to)
+    window.changed = true
   end
 end
