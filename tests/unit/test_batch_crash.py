@@ -228,3 +228,27 @@ def test_any_number_of_kills_loses_and_doubles_nothing(
         play.check((1, 2, 7, 12))
         until_done(play, retries, retry=True, failing=())
         play.check(())
+
+
+def relied_on(play: Play) -> set[int]:
+    """What a process that opens the job takes for written (all lines, if there is nothing to do)."""
+    with play.disk.in_place():
+        files = play.open(retry=False)
+    if isinstance(files, NothingToDo):
+        return set(range(1, LINES + 2))
+    files.close()
+    return set(files.written)
+
+
+@pytest.mark.parametrize(("line_format", "ordered"), KINDS)
+def test_what_a_killed_run_had_not_synced_is_synced_before_it_is_relied_on(line_format: str, ordered: bool) -> None:
+    for stop_at in range(1, calls_of_a_run(line_format, ordered, retry=False) + 1):
+        with tempfile.TemporaryDirectory() as directory:
+            play = Play(Path(directory), line_format, ordered, seed=1)
+            play.disk.stop(stop_at)
+            with pytest.raises(Killed):
+                play.run()
+            play.disk.stop(None)
+            before = relied_on(play)
+            play.disk.lose_power(play.directory)
+            assert relied_on(play) >= before

@@ -120,11 +120,18 @@ def test_a_use_in_the_future_is_taken_as_now(window: Window) -> None:
 
 def test_settling_what_has_left_the_window_changes_nothing(window: Window) -> None:
     granted_ms = window.grant(60)
-    window.clock.advance_ms(1001)
+    window.clock.advance_ms(1201)
     window.grant(10)
-    for delta in (40, -40):
+    for delta in (40, 0, -40):
         window.settle(granted_ms, granted_ms + 200, 60, delta)
         assert window.used() == 10
+
+
+def test_a_surcharge_counts_at_the_time_of_its_use_even_when_its_grant_has_left(window: Window) -> None:
+    granted_ms = window.grant(60)
+    window.clock.advance_ms(1001)
+    window.settle(granted_ms, granted_ms + 200, 60, 40)
+    assert (window.used(), window.wait_ms(100)) == (40, 200)
 
 
 def test_a_refund_of_what_has_left_takes_nothing_from_the_time_of_its_use(window: Window) -> None:

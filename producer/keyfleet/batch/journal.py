@@ -149,6 +149,9 @@ class Journal:
             raise InputError(f"{self.path}: is no journal of keyfleet's")
         if self._state is not None and good_bytes < size_bytes:
             durable.cut(self._fd, good_bytes)
+        # A run that was killed before its sync leaves a record that can be read, but that a power loss would undo.
+        durable.sync(self._fd)
+        durable.sync_directory(self.path.parent)
 
     def _checked_header(self, record: dict[str, Any]) -> JournalHeader:
         version = record.get("version")

@@ -190,8 +190,11 @@ def _run_options(name: str, given: dict[str, Any], settings: Settings) -> RunOpt
     )
 
 
-def run_job(run_options: RunOptions, settings: Settings, env: Environment) -> int:
-    """Run one job with progress and summary; returns the exit code. Raises KeyfleetError for what is misconfigured."""
+def run_job(run_options: RunOptions, settings: Settings, env: Environment, *, names_output: bool = True) -> int:
+    """Run one job with progress and summary; returns the exit code. Raises KeyfleetError for what is misconfigured.
+
+    `names_output=False` suits an output that will not be kept.
+    """
     console = Console(stderr=True)
     _configure_logging(console, settings.log_level)
     source = _find_keys(run_options, settings, env)
@@ -205,7 +208,7 @@ def run_job(run_options: RunOptions, settings: Settings, env: Environment) -> in
         if not session.files.lines.resumable:
             console.print("standard input can't be read twice: an interruption can't be resumed", highlight=False)
         session.connect()
-        return _run_with_progress(console, session, settings)
+        return _run_with_progress(console, session, settings, names_output)
     finally:
         session.close()
 
@@ -231,7 +234,7 @@ def _find_keys(run_options: RunOptions, settings: Settings, env: Environment) ->
     return source
 
 
-def _run_with_progress(console: Console, session: RunSession, settings: Settings) -> int:
+def _run_with_progress(console: Console, session: RunSession, settings: Settings, names_output: bool) -> int:
     shares = QuotaShares()
     on_terminal = settings.progress and console.is_terminal
     progress = TerminalProgress(console) if on_terminal else PlainProgress()
@@ -257,9 +260,8 @@ def _run_with_progress(console: Console, session: RunSession, settings: Settings
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    print_summary(
-        console, session.tally, shares, elapsed_s=time.monotonic() - began_s, output=session.files.paths.output
-    )
+    output = session.files.paths.output if names_output else None
+    print_summary(console, session.tally, shares, elapsed_s=time.monotonic() - began_s, output=output)
     return _exit_code(console, session, end)
 
 
@@ -284,7 +286,9 @@ def _say_nothing_to_do(console: Console, done: NothingToDo) -> int:
 
 
 def _configure_logging(console: Console, level: int) -> None:
-    logging.basicConfig(
-        level=level, format="%(message)s", handlers=[RichHandler(console=console, show_path=False, markup=False)]
-    )
+    handler: logging.Handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False, markup=False)
+    logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("kombu").setLevel(max(level, logging.WARNING))

@@ -38,9 +38,10 @@ class Settings:
     """Every setting with its default. Durations are in seconds, shares between 0 and 1.
 
     `broker_url` None means the embedded server. It may hold a password, so it is left out of `repr`; messages show
-    it through `redact_url`. `concurrency` bounds the calls under way of each key (None: as many as it takes, within reason), `max_calls` those of all keys on
-    this host together (None: no bound). `use` is the share of every limit that this fleet may use. `log_level` is
-    a number as in `logging`. `give_up_after_s` None waits for ever.
+    it through `redact_url`. `concurrency` bounds the calls under way of each key (None: as many as it takes, within
+    reason), `max_calls` those of all keys that one `run` starts workers for (None: no bound). `use` is the share of
+    every limit that this fleet may use. `log_level` is a number as in `logging`. `give_up_after_s` None waits for
+    ever.
     """
 
     state_dir: Path

@@ -35,7 +35,7 @@ class ServedModels:
         if cost_tokens > largest[0]:
             raise InvalidRequest(
                 f"line {number}: the request costs {cost_tokens} tokens (prompt plus allowed output), "
-                f"{cost_tokens - int(largest[0])} more than the largest limit that serves it ever allows ({largest[1]})",
+                f"{cost_tokens - int(largest[0])} more than the largest limit ever allows ({largest[1]})",
                 code="request_too_large",
                 field="max_tokens",
             )

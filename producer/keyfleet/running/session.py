@@ -141,8 +141,8 @@ class RunSession:
         self._stack.callback(lambda: workers.stop(at_once=self._interrupts > 1))
         arguments = ["--fleet", settings.fleet, "--use", f"{settings.use * 100:.6g}%"]
         arguments += ["--log-level", str(max(settings.log_level, logging.INFO))]
-        if settings.concurrency:
-            arguments += ["--concurrency", str(settings.concurrency)]
+        if concurrency := self._concurrency_per_key():
+            arguments += ["--concurrency", str(concurrency)]
         if self._source is not None and self._source.path is not None:
             arguments += ["--keys", str(self._source.path)]
         base_url = split_url(options.url)[0] if options.url else None
@@ -156,6 +156,15 @@ class RunSession:
                 arguments += [name, str(limit)]
         inherit = [self._server.lock_descriptor] if self._server else []
         self._workers.start(arguments, {"KEYFLEET_BROKER_URL": url}, inherit)
+
+    def _concurrency_per_key(self) -> int | None:
+        """Most calls of one key, so that all keys together keep to the bound of this host, where there is one."""
+        settings = self._settings
+        if settings.max_calls is None or self._source is None:
+            return settings.concurrency
+        workers = sum(key.workers for key in self._source.keys)
+        share = max(1, settings.max_calls // workers)
+        return share if settings.concurrency is None else min(share, settings.concurrency)
 
     def run(self, show: Callable[[Snapshot], None]) -> End:
         """Run the job to its end, showing how it stands ten times a second. Raises what ends a run by force."""

@@ -17,12 +17,14 @@ MOST_REASONS = 10
 """Reasons of failures shown one by one."""
 
 
-def print_summary(console: Console, tally: Tally, shares: QuotaShares, *, elapsed_s: float, output: Path) -> None:
+def print_summary(
+    console: Console, tally: Tally, shares: QuotaShares, *, elapsed_s: float, output: Path | None
+) -> None:
     """Print requests, tokens, time, what each key did, and why requests failed."""
     rate = tally.finished / elapsed_s if elapsed_s else 0.0
     console.print(
-        f"{tally.succeeded:,} succeeded, {tally.failed:,} failed, {tally.tokens:,} tokens in {duration_text(elapsed_s)} "
-        f"({rate:,.1f} requests/s)",
+        f"{tally.succeeded:,} succeeded, {tally.failed:,} failed, {tally.tokens:,} tokens "
+        f"in {duration_text(elapsed_s)} ({rate:,.1f} requests/s)",
         highlight=False,
     )
     names = sorted({*tally.by_key, *shares.key_names()})
@@ -34,7 +36,8 @@ def print_summary(console: Console, tally: Tally, shares: QuotaShares, *, elapse
             console.print(f"  {count:,} × {reason}", highlight=False, markup=False)  # noqa: RUF001 - a multiplication
         if len(tally.reasons) > MOST_REASONS:
             console.print(f"  and {len(tally.reasons) - MOST_REASONS} other reasons", highlight=False)
-    console.print(f"Results: {output}", highlight=False, markup=False, soft_wrap=True)
+    if output is not None:
+        console.print(f"Results: {output}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _key_table(names: list[str], tally: Tally, shares: QuotaShares) -> Table:

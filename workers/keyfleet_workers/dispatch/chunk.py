@@ -79,7 +79,7 @@ class ChunkRunner:
         put_back: Callable[[str, int], None],
         may_take: Callable[[], bool],
     ) -> None:
-        """`put_back(queue, count)` issues a ticket; `may_take` is False while the server's losses are being made good."""
+        """`put_back(queue, count)` issues a ticket; `may_take` is False while losses of the server are made good."""
         self._binding = binding
         self._taker = taker
         self._calls = calls
