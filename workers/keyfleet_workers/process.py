@@ -7,10 +7,13 @@ import os
 import signal
 import socket
 import threading
+import warnings
 from dataclasses import dataclass
 
+from celery.platforms import SecurityWarning
 from celery.signals import setup_logging
 
+from keyfleet.broker import check_server, connect
 from keyfleet.config import Environment, KeyConfig, Settings
 from keyfleet_workers.app import build_app
 from keyfleet_workers.binding import KeyBinding
@@ -42,12 +45,14 @@ def end_with(descriptor: int) -> None:
 def run_worker(key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
     """Serve one key until told to stop; returns the exit code. Raises ConfigurationError and BrokerUnavailable."""
     settings = options.settings
+    check_server(connect(options.broker_url), options.broker_url)
 
     def guard(window_ms: int) -> int:
         return max(settings.guard_ms, round(window_ms * settings.guard_share))
 
     app = build_app(settings, KeyBinding(key, env, use=settings.use, guard=guard), options.broker_url)
     setup_logging.connect(_configure_logging(settings.log_level), weak=False)
+    warnings.simplefilter("ignore", SecurityWarning)  # it is about root and pickle, and tickets are JSON only
     worker = app.Worker(
         hostname=f"{key.name}@{socket.gethostname()}",
         pool="threads",

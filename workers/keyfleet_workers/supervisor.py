@@ -15,7 +15,7 @@ from types import FrameType
 
 from keyfleet.config import KeyConfig
 
-__all__ = ["Supervisor"]
+__all__ = ["CONFIGURATION_EXIT", "Supervisor"]
 
 logger = logging.getLogger(__name__)
 

@@ -8,16 +8,13 @@ from typing import NoReturn
 
 import click
 
-from keyfleet.errors import ConfigurationError, InputError, KeyfleetError
+from keyfleet.errors import KeyfleetError
 from keyfleet.version import __version__
 
 __all__ = ["main"]
 
 USAGE_EXIT = 2
-"""Exit code of a wrong option, setting or file."""
-
-FAILED_EXIT = 3
-"""Exit code of a run that gave up."""
+"""Exit code of a wrong option, setting or file, and of a broker that can't be reached."""
 
 _LAZY_COMMANDS = {
     "demo": ("keyfleet.cli.demo", "See it work: no API key, no server."),
@@ -59,5 +56,5 @@ def main() -> NoReturn:
         cli.main(prog_name="keyfleet", standalone_mode=True)
     except KeyfleetError as error:
         click.echo(f"keyfleet: {error}", err=True)
-        sys.exit(USAGE_EXIT if isinstance(error, (ConfigurationError, InputError)) else FAILED_EXIT)
+        sys.exit(USAGE_EXIT)
     sys.exit(0)

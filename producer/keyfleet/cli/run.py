@@ -15,9 +15,10 @@ import click
 from rich.console import Console
 from rich.logging import RichHandler
 
+from keyfleet.batch.endpoints import split_url
 from keyfleet.batch.job import NothingToDo
 from keyfleet.cli import options
-from keyfleet.config import Environment, KeySource, Settings, find_keys, parse_duration_s
+from keyfleet.config import DEFAULT_BASE_URLS, Environment, KeySource, Settings, find_keys, parse_duration_s
 from keyfleet.errors import ConfigurationError
 from keyfleet.running import RunOptions, RunSession
 from keyfleet.running.progress import PlainProgress, TerminalProgress
@@ -157,6 +158,8 @@ def run(input_name: str | None, cookbook_input: str | None, **given: Any) -> Non
         raise click.UsageError("name the input: keyfleet run INPUT.jsonl")
     if input_name and cookbook_input:
         raise click.UsageError("the input is named twice, as an argument and with --requests_filepath")
+    if given["overwrite"] and given["retry_failed"]:
+        raise click.UsageError("--overwrite begins anew and --retry-failed goes on; give one of them")
     env = Environment.read()
     settings = Settings.from_environment(env).with_options(**_settings_part(given))
     sys.exit(run_job(_run_options(name, given, settings), settings, env))
@@ -221,6 +224,10 @@ def _find_keys(run_options: RunOptions, settings: Settings, env: Environment) ->
             raise ConfigurationError(
                 "--no-workers needs a broker that running workers share; give --broker or set KEYFLEET_BROKER_URL",
                 setting="--no-workers",
+            )
+        if run_options.url and split_url(run_options.url)[0] not in (None, DEFAULT_BASE_URLS["openai"]):
+            raise ConfigurationError(
+                "--url: running workers know their providers' addresses; give the path alone", setting="--url"
             )
         return None
     source = find_keys(

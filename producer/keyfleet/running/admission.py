@@ -51,14 +51,25 @@ class ServedModels:
 class Admission:
     """Counts what requests cost, and checks them against what the keys can do."""
 
-    def __init__(self, served: ServedModels | None, encoding_name: str | None) -> None:
-        """`served` None: other hosts' workers may serve what this one doesn't know of."""
+    def __init__(
+        self, served: ServedModels | None, encoding_name: str | None, *, takes_full_urls: bool = False
+    ) -> None:
+        """`served` None: other hosts' workers may serve what this one doesn't know of. `takes_full_urls`: the full
+        URLs are those of `--url`, so they come from whoever gave the keys."""
+        self._takes_full_urls = takes_full_urls
         self._served = served
         self._encoding_name = encoding_name
         self._counters: dict[str, TextCounter] = {}
 
     def request(self, parsed: ParsedLine) -> Request:
         """The request of a line. Raises InvalidRequest."""
+        if parsed.base_url is not None and not self._takes_full_urls:
+            raise InvalidRequest(
+                f"line {parsed.number}: url: expected a path such as /v1/chat/completions; "
+                "keys are never sent to an address that stands in the input",
+                code="invalid_url",
+                field="url",
+            )
         counter = self._counters.get(parsed.model)
         if counter is None:
             counter = self._counters[parsed.model] = counter_for(parsed.model, encoding_name=self._encoding_name)

@@ -228,7 +228,7 @@ class RunSession:
         return Feeder(
             lines,
             self._parser,
-            Admission(served, self._options.encoding_name),
+            Admission(served, self._options.encoding_name, takes_full_urls=self.files.format == "bare"),
             acceptor,
             self._window,
             self.files,

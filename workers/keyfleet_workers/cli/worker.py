@@ -12,9 +12,9 @@ import click
 
 from keyfleet.cli import options
 from keyfleet.config import Environment, KeyConfig, KeySource, Settings, find_keys
-from keyfleet.errors import ConfigurationError
+from keyfleet.errors import ConfigurationError, KeyfleetError
 from keyfleet_workers.process import WorkerOptions, end_with, run_worker
-from keyfleet_workers.supervisor import Supervisor
+from keyfleet_workers.supervisor import CONFIGURATION_EXIT, Supervisor
 
 __all__ = ["worker"]
 
@@ -82,9 +82,9 @@ def _server(env: Environment, worker_options: WorkerOptions) -> Callable[[KeyCon
         end_with(0)
         try:
             return run_worker(key, env, worker_options)
-        except ConfigurationError as error:
+        except KeyfleetError as error:
             click.echo(f"keyfleet worker: {error}", err=True)
-            return 2
+            return CONFIGURATION_EXIT if isinstance(error, ConfigurationError) else 1
 
     return serve
 

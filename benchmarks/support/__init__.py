@@ -1,0 +1,1 @@
+"""What the benchmarks share: processes and what they cost, files, and the arithmetic of limits."""
