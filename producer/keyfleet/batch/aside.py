@@ -32,6 +32,11 @@ class AsideQueue:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def size_bytes(self) -> int:
+        """How much room it takes on disk."""
+        return self._write_at
+
     def push(self, line: InputLine) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="keyfleet-", buffering=0)  # noqa: SIM115 # closed in close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Protocol
@@ -29,6 +30,12 @@ READ_AT_ONCE = 256
 
 WAIT_S = 0.05
 """Longest wait for room in the window before looking again (s)."""
+
+ASIDE_BYTES = 256 * 1024 * 1024
+"""Most bytes set aside of an input that can't be read again at a place: its lines themselves lie on disk then."""
+
+PROMPT_S = 0.05
+"""How long lines of a stream may wait for more of them before they are accepted (s)."""
 
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 
@@ -78,6 +85,7 @@ class Feeder:
         self._pending: dict[str, list[Request]] = {}
         self._held_line: InputLine | None = None
         self._at_end = False
+        self._flushed_s = 0.0
         self.fed = lines.fingerprint_at()
         self.failure: BaseException | None = None
         self._idle = False
@@ -121,8 +129,7 @@ class Feeder:
         self._take_again()
         fed_aside = self._feed_aside()
         read = self._read_some()
-        for queue in list(self._pending):
-            self._flush(queue)
+        self._flush_all()
         with self._again_lock:
             self._idle = not self.set_aside and not self._again and self._held_line is None
         if not read or (self._window.is_full() and not fed_aside):
@@ -153,7 +160,7 @@ class Feeder:
 
     def _read_some(self) -> bool:
         """Read on; False when there is nothing to read now."""
-        if self._at_end:
+        if self._at_end or sum(aside.size_bytes for aside in self._aside.values()) > ASIDE_BYTES:
             return False
         for line in self._next_lines():
             if line.blank:
@@ -166,6 +173,8 @@ class Feeder:
 
     def _next_lines(self) -> Iterator[InputLine]:
         for _ in range(READ_AT_ONCE):
+            if not self._lines.resumable and time.monotonic() - self._flushed_s > PROMPT_S:
+                self._flush_all()  # before a read that may wait long for whoever writes the stream
             line = self._held_line or next(self._lines, None)
             self._held_line = None
             if line is None or (self._limit_lines is not None and line.number > self._limit_lines):
@@ -200,6 +209,11 @@ class Feeder:
         waiting.append(request)
         if len(waiting) >= ACCEPT_AT_ONCE:
             self._flush(queue)
+
+    def _flush_all(self) -> None:
+        for queue in list(self._pending):
+            self._flush(queue)
+        self._flushed_s = time.monotonic()
 
     def _flush(self, queue: str) -> None:
         requests = self._pending.pop(queue, [])
