@@ -52,6 +52,10 @@ class JobLedger:
         pipeline.hset(self._job_key, mapping={"echo": int(self._options.echo)})
         pipeline.execute()
 
+    def is_known(self) -> bool:
+        """Whether the server knows the job; if not although it was opened, the server was wiped."""
+        return bool(self._client.exists(self._job_key))
+
     def close(self) -> None:
         """Remove what is left of a job whose outcomes are all collected."""
         pipeline = self._client.pipeline(transaction=False)

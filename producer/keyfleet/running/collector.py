@@ -43,6 +43,10 @@ REDELIVERY_S = 3.0
 """After a restart of the broker, how long workers may take to deliver its last seconds again (s)."""
 
 
+WIPED_LOOK_S = 2.0
+"""Without any outcome for so long, look whether the server still knows the job (s)."""
+
+
 class WrittenLines(Protocol):
     """Which lines have their row already."""
 
@@ -84,6 +88,7 @@ class Collector:
         self._last = "0"
         self._read_most = READ_MOST
         self._wrote_s = 0.0
+        self._looked_s = time.monotonic()
         self._stopping = threading.Event()
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="keyfleet-collector", daemon=True)
@@ -126,7 +131,8 @@ class Collector:
         try:
             if self._watch.changed:
                 self._recover()
-            self._collect(block_ms=BLOCK_MS)
+            if not self._collect(block_ms=BLOCK_MS):
+                self._look_for_the_job()
         except redis.RedisError as error:
             logger.info("collecting failed: %s", type(error).__name__)
             self._say("the broker doesn't answer")
@@ -135,6 +141,14 @@ class Collector:
             self._stopping.wait(AWAY_S)
         else:
             self._say("")
+
+    def _look_for_the_job(self) -> None:
+        now_s = time.monotonic()
+        if now_s - max(self._looked_s, self._wrote_s) < WIPED_LOOK_S:
+            return
+        self._looked_s = now_s
+        if not self._ledger.is_known():
+            self._recover()
 
     def _collect(self, *, block_ms: int | None) -> int:
         """Read and write one batch; returns how many outcomes it had."""
@@ -175,8 +189,8 @@ class Collector:
             self._window.remove(outcome.id, len(outcome.body or b""))
 
     def _recover(self) -> None:
-        """The server was restarted and may have lost its last seconds: feed again what it doesn't know any more."""
-        logger.warning("the broker was restarted; looking for what it may have lost")
+        """The server was restarted or wiped and may have lost something: feed again what it doesn't know any more."""
+        logger.warning("the broker was restarted or wiped; looking for what it may have lost")
         self._ledger.open()
         self._stopping.wait(REDELIVERY_S)
         before = self._window.by_queue()
