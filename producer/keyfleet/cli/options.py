@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from keyfleet.config import check_broker_url, check_fleet, parse_log_level, parse_percentage
+from keyfleet.config import Environment, check_broker_url, check_fleet, parse_log_level, parse_percentage
 
-__all__ = ["broker", "concurrency", "fleet", "keys", "log_level", "parsed", "use"]
+__all__ = ["broker", "concurrency", "fill_from_dotenv", "fleet", "keys", "log_level", "parsed", "use"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +27,17 @@ def parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parame
             raise click.BadParameter(str(error), ctx=context, param=parameter) from None
 
     return callback
+
+
+def fill_from_dotenv(given: dict[str, Any], env: Environment) -> dict[str, Any]:
+    """`given`, with options of the running command that only `.env` sets."""
+    context = click.get_current_context()
+    filled = dict(given)
+    for parameter in context.command.params:
+        name, variable = parameter.name or "", parameter.envvar
+        if given.get(name) is None and isinstance(variable, str) and env.is_from_dotenv(variable):
+            filled[name] = parameter.process_value(context, env.get(variable))
+    return filled
 
 
 keys = click.option(

@@ -161,6 +161,7 @@ def run(input_name: str | None, cookbook_input: str | None, **given: Any) -> Non
     if given["overwrite"] and given["retry_failed"]:
         raise click.UsageError("--overwrite begins anew and --retry-failed goes on; give one of them")
     env = Environment.read()
+    given = options.fill_from_dotenv(given, env)
     settings = Settings.from_environment(env).with_options(**_settings_part(given))
     sys.exit(run_job(_run_options(name, given, settings), settings, env))
 
