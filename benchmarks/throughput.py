@@ -82,7 +82,10 @@ def run_keyfleet(given: argparse.Namespace, directory: Path) -> tuple[float, flo
     print_figure("refused by a limit", str(refused), "0", met=refused == 0)
     print_figure("rate beside the prototype's", f"{rate / PROTOTYPE_PER_S:.2f}", "above 0.5", met=rate > 1250)
     print_figure(
-        "processor time beside the prototype's", f"{cpu_ms / PROTOTYPE_MS:.2f}", "below 2", met=cpu_ms < 2 * PROTOTYPE_MS
+        "processor time beside the prototype's",
+        f"{cpu_ms / PROTOTYPE_MS:.2f}",
+        "below 2",
+        met=cpu_ms < 2 * PROTOTYPE_MS,
     )
     return rate, cpu_ms
 

@@ -45,6 +45,7 @@ def make_app(broker_url: str, fleet: str, name: str = "keyfleet") -> Celery:
         worker_enable_remote_control=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        worker_enable_prefetch_count_reduction=False,  # it would raise the count to the pool's size on reconnecting
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,

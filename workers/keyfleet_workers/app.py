@@ -63,11 +63,15 @@ def _runtime_step(runtime: WorkerRuntime) -> type[bootsteps.StartStopStep]:
 def _leaver(runtime: WorkerRuntime) -> Any:
     """A handler that ends the process by a deadline of its own: Celery's threads pool would wait for every thread."""
 
-    def leave(**_: Any) -> None:
-        def finish() -> None:
-            os._exit(0 if runtime.stop(SHUTDOWN_S) else 1)
+    is_leaving = threading.Event()
 
-        threading.Thread(target=finish, name="keyfleet-leave", daemon=True).start()
+    def finish() -> None:
+        os._exit(0 if runtime.stop(SHUTDOWN_S) else 1)
+
+    def leave(**_: Any) -> None:
+        if not is_leaving.is_set():  # a second signal changes nothing
+            is_leaving.set()
+            threading.Thread(target=finish, name="keyfleet-leave", daemon=True).start()
 
     return leave
 

@@ -45,7 +45,8 @@ class Consumption:
         with self._lock:
             self._consumer = consumer
             self._generation += 1
-            self._pauses.clear()
+            for queue in self._pauses:  # pauses of the connection that was lost are over
+                self._pauses[queue] += 1
             served = list(self._served)
         for queue in served:
             self._soon(self._consume, queue)
@@ -65,14 +66,13 @@ class Consumption:
 
     def pause(self, queue: str, wait_s: float) -> None:
         """Leave `queue` alone for `wait_s`, or a little less for a long wait."""
-        with self._lock:
-            number = self._pauses.get(queue, 0) + 1
-            self._pauses[queue] = number
+        number = self._next_number(queue)
         rest_s = wait_s - EARLY_S if wait_s > STANDING_S else wait_s
         self._soon(self._pause, queue, number, rest_s)
 
     def resume(self, queue: str) -> None:
         """Consume from `queue` again."""
+        self._next_number(queue)
         self._soon(self._consume, queue)
 
     def stop(self) -> None:
@@ -98,21 +98,29 @@ class Consumption:
             if self._consumer is not None and generation == self._generation:
                 self._consumer.qos.decrement_eventually()
 
+    def _next_number(self, queue: str) -> int:
+        """The event loop keeps no order, so an older pause must be able to see that it is over."""
+        with self._lock:
+            number = self._pauses[queue] = self._pauses.get(queue, 0) + 1
+            return number
+
     def _soon(self, action: Callable[..., None], *arguments: Any) -> None:
         consumer = self._consumer
         if consumer is not None:
             consumer.call_soon(_logged, action, *arguments)
 
     def _pause(self, queue: str, number: int, rest_s: float) -> None:
-        self._cancel(queue)
-        self._consumer.hub.call_later(rest_s, _logged, self._end_pause, queue, number)
+        if self._pauses.get(queue) == number:
+            self._consumer.hub.call_later(rest_s, _logged, self._end_pause, queue, number)
+            self._cancel(queue)
 
     def _end_pause(self, queue: str, number: int) -> None:
         if self._pauses.get(queue) == number:
             self._consume(queue)
 
     def _cancel(self, queue: str) -> None:
-        self._consumer.task_consumer.cancel_by_queue(queue)
+        if self._consumer.task_consumer is not None:
+            self._consumer.task_consumer.cancel_by_queue(queue)
 
     def _consume(self, queue: str) -> None:
         consumer = self._consumer.task_consumer

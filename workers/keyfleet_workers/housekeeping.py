@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,7 +14,7 @@ import redis
 
 from keyfleet import redis_keys
 from keyfleet.contract import AttemptError, Outcome
-from keyfleet.ledger import Finish, Transitions, model_of
+from keyfleet.ledger import Beat, Finish, Transitions, model_of
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.tickets import TicketOffice
 from keyfleet_workers.binding import KeyBinding
@@ -58,7 +57,6 @@ class Housekeeping:
     slots: CallSlots
     waits: Waits
     stopping: threading.Event
-    on_away: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Begin."""
@@ -68,16 +66,24 @@ class Housekeeping:
         status_due_s = 0.0
         while not self.stopping.is_set():
             try:
-                queues = self._find_queues()
-                self._reap(queues)
-                if time.monotonic() >= status_due_s:
-                    status_due_s = time.monotonic() + STATUS_S
-                    self._say_status(queues)
+                now_s = time.monotonic()
+                self.look(says_status=now_s >= status_due_s)
+                if now_s >= status_due_s:
+                    status_due_s = now_s + STATUS_S
             except redis.RedisError as error:
                 logger.info("the broker doesn't answer (%s)", type(error).__name__)
             except Exception:
                 logger.exception("housekeeping failed; it goes on")
             self.stopping.wait(BEAT_S)
+
+    def look(self, *, says_status: bool) -> None:
+        """All duties once. Raises redis.RedisError and whatever a ticket that can't be sent raises."""
+        queues = self._find_queues()
+        beat = self.transitions.tick(self.worker_id)
+        if says_status:
+            self._say_status(queues, beat.now_ms)
+        if beat.owned:
+            self._reap(queues, beat)
 
     def _find_queues(self) -> list[str]:
         names = cast("set[bytes]", self.client.smembers(redis_keys.queues(self.fleet)))
@@ -87,10 +93,7 @@ class Housekeeping:
                 self.consumption.serve(queue)
         return queues
 
-    def _reap(self, queues: list[str]) -> None:
-        beat = self.transitions.tick(self.worker_id)
-        if not beat.owned:
-            return
+    def _reap(self, queues: list[str], beat: Beat) -> None:
         for queue in queues:
             reaped = self.transitions.reap(queue, beat)
             if reaped.expired:
@@ -100,18 +103,21 @@ class Housekeeping:
             for _ in range(reaped.lacking_tickets):
                 self.tickets.issue(queue)
 
-    def _say_status(self, queues: list[str]) -> None:
-        until_ms = int(time.time() * 1000) + STATUS_LIFE_MS
+    def _say_status(self, queues: list[str], now_ms: int) -> None:
+        """Times are the server's: by the clock of a host that is behind, a live worker would look dead."""
+        until_ms = now_ms + STATUS_LIFE_MS
         pipeline = self.client.pipeline(transaction=False)
         workers = redis_keys.workers(self.fleet)
         pipeline.zadd(workers, {self.worker_id: until_ms})
-        pipeline.zremrangebyscore(workers, "-inf", until_ms - 2 * STATUS_LIFE_MS)
+        pipeline.zremrangebyscore(workers, "-inf", now_ms)
+        pipeline.pexpire(workers, STATUS_LIFE_MS)
         pipeline.set(redis_keys.worker(self.fleet, self.worker_id), json.dumps(self._status()), px=STATUS_LIFE_MS)
         for queue in queues:
             if self.binding.serves(model_of(queue)):
                 largest = self.binding.quota(model_of(queue)).largest_cost_tokens()
                 capacity = QueueKeys(self.fleet, queue).capacity
-                pipeline.hset(capacity, self.worker_id, f"{largest} {until_ms}")
+                pipeline.hset(capacity, self.binding.name, f"{largest} {until_ms}")
+                pipeline.pexpire(capacity, STATUS_LIFE_MS)
         pipeline.execute()
 
     def _status(self) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class LeaseKeeper:
                 self.renew()
             except redis.RedisError as error:
                 logger.warning("leases can't be renewed now (%s)", type(error).__name__)
+            except Exception:
+                logger.exception("renewing leases failed; it goes on")  # ending here would let all of them expire
 
     def renew(self) -> None:
         """Renew all leases once."""

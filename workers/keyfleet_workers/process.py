@@ -45,7 +45,8 @@ def end_with(descriptor: int) -> None:
 def run_worker(key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
     """Serve one key until told to stop; returns the exit code. Raises ConfigurationError and BrokerUnavailable."""
     settings = options.settings
-    check_server(connect(options.broker_url), options.broker_url)
+    with connect(options.broker_url) as client:
+        check_server(client, options.broker_url)
 
     def guard(window_ms: int) -> int:
         return max(settings.guard_ms, round(window_ms * settings.guard_share))

@@ -44,89 +44,108 @@ INITIAL_CONCURRENCY = 32
 MAX_CONCURRENCY = 256
 """Calls under way that the slots may grow to where nobody set `--concurrency`."""
 
+LOOK_S = 0.05
+"""Interval of looking whether the calls under way have ended (s)."""
+
 
 class WorkerRuntime:
     """Everything that serves tickets with one key. Opens connections and threads only in `start`."""
 
     def __init__(self, app: Celery, settings: Settings, binding: KeyBinding, broker_url: str) -> None:
-        self._app = app
         self._settings = settings
         self._binding = binding
         self._broker_url = broker_url
+        self._host = socket.gethostname()
+        self.worker_id = f"{binding.name}:{self._host}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._key_scope = f"key:{binding.fingerprint}"
+        self._lease_ms = round(settings.lease_s * 1000)
         self.consumption = Consumption()
+        self._tickets = TicketOffice(app)
+        self._held = HeldRequests(settings.lease_s)
+        self._slots = CallSlots(INITIAL_CONCURRENCY, self.most_calls)
+        self._waits = Waits()
         self._stopping = threading.Event()
-        self.worker_id = f"{binding.name}:{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._is_started = False
 
     @property
     def most_calls(self) -> int:
-        """Most calls that may be under way."""
-        return self._binding.config.concurrency or self._settings.concurrency or MAX_CONCURRENCY
+        """Most calls that may be under way: the option or variable before the keys file."""
+        return self._settings.concurrency or self._binding.config.concurrency or MAX_CONCURRENCY
 
     def start(self) -> None:
         """Connect and begin. Raises BrokerUnavailable."""
-        settings, binding = self._settings, self._binding
+        fleet = self._settings.fleet
         watch = ServerWatch(refuse_first=True)
         client = connect(self._broker_url, watch=watch)
         check_server(client, self._broker_url)
-        lease_ms = round(settings.lease_s * 1000)
-        key_scope = f"key:{binding.fingerprint}"
-        self._transitions = Transitions(client, settings.fleet, lease_ms=lease_ms)
         storage = ExactRedisStorage("keyfleet+unix://", connection_pool=client.connection_pool)
-        self._tickets = TicketOffice(self._app)
-        self._held = HeldRequests(settings.lease_s)
-        most_calls = self.most_calls
-        self._slots = CallSlots(INITIAL_CONCURRENCY, most_calls)
-        waits = Waits()
+        transitions = Transitions(client, fleet, lease_ms=self._lease_ms)
+        keep_recent = not _syncs_always(client)
         self._delivery = Delivery(
-            client, self._transitions, storage, watch, on_ready_again=self._issue, keep_recent=not _syncs_always(client)
+            client, transitions, storage, watch, on_ready_again=self._issue, keep_recent=keep_recent
         )
-        provider = ProviderClient(
-            binding,
-            connect_timeout_s=settings.connect_timeout_s,
-            environment=ReadOnceEnvironment.for_url(binding.base_url, os.environ),
-        )
-        self._calls = CallRunner(
-            key_name=binding.name,
-            client=provider,
-            delivery=self._delivery,
-            held=self._held,
-            slots=self._slots,
-            storage=storage,
-            cooldowns=Cooldowns(client, key_scope),
-            key_timeout_s=binding.config.timeout_s,
-        )
-        self._chunks = ChunkRunner(
-            binding=binding,
-            taker=Taker(client, settings.fleet, worker_id=self.worker_id, key_scope=key_scope, lease_ms=lease_ms),
-            calls=self._calls,
-            slots=self._slots,
-            held=self._held,
-            delivery=self._delivery,
-            control=self.consumption,
-            waits=waits,
-            executor=ThreadPoolExecutor(most_calls, thread_name_prefix="keyfleet-call"),
-            put_back=self._issue,
-            may_take=lambda: not watch.changed,
-        )
-        self._leases = LeaseKeeper(self._transitions, self._held, settings.lease_s)
+        self._leases = LeaseKeeper(transitions, self._held, self._settings.lease_s)
+        self._calls = self._make_calls(client, storage)
+        self._chunks = self._make_chunks(client, watch)
         self._delivery.start()
         self._leases.start()
         Housekeeping(
             client=client,
-            fleet=settings.fleet,
+            fleet=fleet,
             worker_id=self.worker_id,
-            host=socket.gethostname(),
-            binding=binding,
-            transitions=self._transitions,
+            host=self._host,
+            binding=self._binding,
+            transitions=transitions,
             storage=storage,
             consumption=self.consumption,
             delivery=self._delivery,
             tickets=self._tickets,
             calls=self._calls,
             slots=self._slots,
-            waits=waits,
+            waits=self._waits,
             stopping=self._stopping,
         ).start()
+        self._is_started = True
+
+    def _make_calls(self, client: redis.Redis, storage: ExactRedisStorage) -> CallRunner:
+        binding = self._binding
+        provider = ProviderClient(
+            binding,
+            connect_timeout_s=self._settings.connect_timeout_s,
+            environment=ReadOnceEnvironment.for_url(binding.base_url, os.environ),
+        )
+        return CallRunner(
+            key_name=binding.name,
+            client=provider,
+            delivery=self._delivery,
+            held=self._held,
+            slots=self._slots,
+            storage=storage,
+            cooldowns=Cooldowns(client, self._key_scope),
+            key_timeout_s=binding.config.timeout_s,
+        )
+
+    def _make_chunks(self, client: redis.Redis, watch: ServerWatch) -> ChunkRunner:
+        taker = Taker(
+            client,
+            self._settings.fleet,
+            worker_id=self.worker_id,
+            key_scope=self._key_scope,
+            lease_ms=self._lease_ms,
+        )
+        return ChunkRunner(
+            binding=self._binding,
+            taker=taker,
+            calls=self._calls,
+            slots=self._slots,
+            held=self._held,
+            delivery=self._delivery,
+            control=self.consumption,
+            waits=self._waits,
+            executor=ThreadPoolExecutor(self.most_calls, thread_name_prefix="keyfleet-call"),
+            put_back=self._issue,
+            may_take=lambda: not watch.changed,
+        )
 
     def run_chunk(self, queue: str, count: int) -> str:
         """Serve one ticket."""
@@ -141,17 +160,19 @@ class WorkerRuntime:
 
     def stop(self, deadline_s: float) -> bool:
         """Take nothing more, hand back what is unsent, finish the calls under way; False if some are left over."""
+        if not self._is_started:
+            return True
         self._calls.stopping.set()
         self.consumption.stop()
         ends_s = elapsed_s() + deadline_s
         pause = threading.Event()
-        while len(self._held) and elapsed_s() < ends_s:
-            pause.wait(0.05)
+        while self._slots.used and elapsed_s() < ends_s:  # a call holds its slot even where its lease has passed on
+            pause.wait(LOOK_S)
         delivered = self._delivery.stop(max(1.0, ends_s - elapsed_s()))
         self._stopping.set()
         self._leases.stop()
         self._tickets.close()
-        return delivered and not len(self._held)
+        return delivered and not self._slots.used
 
 
 def _syncs_always(client: redis.Redis) -> bool:

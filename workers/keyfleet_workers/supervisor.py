@@ -6,7 +6,6 @@ import logging
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -32,6 +31,8 @@ YOUNG_S = 10.0
 SHUTDOWN_S = 75.0
 """How long children may take to leave before they are killed (s); longer than their own deadline."""
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 CONFIGURATION_EXIT = 2
 """Exit code of a worker whose configuration is wrong: starting it again would not help."""
 
@@ -41,8 +42,8 @@ class _Child:
     key: KeyConfig
     pid: int
     started_s: float
-    pause_s: float = RESTART_FIRST_S
-    restart_due_s: float | None = None
+    pause_s: float
+    restart_due_s: float | None = None  # set while no process runs
 
 
 @dataclass(slots=True)
@@ -58,6 +59,8 @@ class Supervisor:
     spawn_command: Callable[[KeyConfig], list[str]]
     end_with_stdin: bool = False
     can_fork: bool = sys.platform != "darwin"  # forking a process that has touched macOS's frameworks may crash it
+    restart_first_s: float = RESTART_FIRST_S
+    shutdown_s: float = SHUTDOWN_S
     _children: list[_Child] = field(default_factory=list)
     _alive: tuple[int, int] = (-1, -1)
     _stopping: bool = False
@@ -66,10 +69,12 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until SIGTERM, SIGINT or the end of standard input; returns the exit code."""
         self._alive = os.pipe()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._stop)
         self._children = [
-            _Child(key, self._start(key), time.monotonic()) for key in self.keys for _ in range(key.workers)
+            _Child(key, self._start(key), time.monotonic(), self.restart_first_s)
+            for key in self.keys
+            for _ in range(key.workers)
         ]
         while not self._stopping and self._children:
             self._look()
@@ -90,24 +95,29 @@ class Supervisor:
 
     def _start(self, key: KeyConfig) -> int:
         if not self.can_fork:
-            return subprocess.Popen(self.spawn_command(key), stdin=self._alive[0]).pid  # noqa: S603 - our own command
+            command = self.spawn_command(key)
+            to_stdin = [(os.POSIX_SPAWN_DUP2, self._alive[0], 0)]
+            return os.posix_spawn(command[0], command, os.environ, file_actions=to_stdin)
+        # Held back, so that no signal meets the handlers of this process in a child that has not set its own.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         pid = os.fork()
-        if pid:
-            return pid
-        self._become_worker(key)
-        return 0
+        if not pid:
+            self._become_worker(key, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pid
 
-    def _become_worker(self, key: KeyConfig) -> None:
+    def _become_worker(self, key: KeyConfig, mask: set[signal.Signals | int]) -> None:
         """In the child: serve, and end the process whatever happens."""
         code = 1
         try:
             os.close(self._alive[1])
             os.dup2(self._alive[0], 0)
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             code = self.serve(key)
         except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
         except BaseException:
             logger.exception("the worker of key %s failed", key.name)
         finally:
@@ -124,16 +134,14 @@ class Supervisor:
                 self._note_death(child, os.waitstatus_to_exitcode(status))
 
     def _note_death(self, child: _Child, code: int) -> None:
-        lived_s = time.monotonic() - child.started_s
         if code == CONFIGURATION_EXIT:
             self._children.remove(child)
             self._exit_code = CONFIGURATION_EXIT
             return
-        child.pause_s = RESTART_FIRST_S if lived_s > YOUNG_S else min(child.pause_s * 2, RESTART_LONGEST_S)
-        child.restart_due_s = time.monotonic() + child.pause_s
-        logger.warning(
-            "the worker of key %s ended (%d); it starts again in %.0f s", child.key.name, code, child.pause_s
-        )
+        now_s = time.monotonic()
+        pause_s = self.restart_first_s if now_s - child.started_s > YOUNG_S else child.pause_s
+        child.restart_due_s, child.pause_s = now_s + pause_s, min(2 * pause_s, RESTART_LONGEST_S)
+        logger.warning("the worker of key %s ended (%d); it starts again in %.3g s", child.key.name, code, pause_s)
 
     def _restart_when_due(self, child: _Child) -> None:
         if child.restart_due_s is not None and time.monotonic() >= child.restart_due_s:
@@ -143,7 +151,7 @@ class Supervisor:
         for child in self._children:
             if child.restart_due_s is None:
                 _signal(child.pid, signal.SIGTERM)
-        deadline_s = time.monotonic() + SHUTDOWN_S
+        deadline_s = time.monotonic() + self.shutdown_s
         for child in self._children:
             while child.restart_due_s is None and os.waitpid(child.pid, os.WNOHANG)[0] == 0:
                 if time.monotonic() > deadline_s:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import yaml
 
-from keyfleet.cli.run import run_job
+from keyfleet.cli.run_job import run_job
 from keyfleet.config import Environment, Settings
 from keyfleet.running import RunOptions
 from keyfleet.sim import SimConfig, SimKey, SimLatency, SimProcess, parse_limits

@@ -64,7 +64,7 @@ def split_request_key(key: str) -> tuple[str, str]:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"))  # ASCII, as texts may hold half a surrogate pair
 
 
 def encode_record(request: Request, options: JobOptions) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from keyfleet.batch.writer import ResultWriter
 from keyfleet.broker import ServerWatch
 from keyfleet.contract import Outcome
 from keyfleet.ledger import JobLedger
+from keyfleet.running.local_rows import LocalRows
 from keyfleet.running.tally import Tally
 from keyfleet.running.window import OpenRequest, Window
 
@@ -84,7 +84,7 @@ class Collector:
         self._on_lost = on_lost
         self._on_away = on_away
         self._say = say
-        self._local: queue.SimpleQueue[tuple[Row, Outcome | None]] = queue.SimpleQueue()
+        self._local = LocalRows()
         self._last = "0"
         self._read_most = READ_MOST
         self._wrote_s = 0.0
@@ -105,15 +105,15 @@ class Collector:
     @property
     def is_idle(self) -> bool:
         """Whether no row of the feeder's waits to be written."""
-        return self._local.empty()
+        return self._local.is_empty
 
     def put_row(self, row: Row) -> None:
         """A row that needs no outcome: a blank line's."""
-        self._local.put((row, None))
+        self._local.put(row, None)
 
     def put_outcome(self, outcome: Outcome) -> None:
         """An outcome that was found without sending anything."""
-        self._local.put((self._make_row(outcome), outcome))
+        self._local.put(self._make_row(outcome), outcome)
 
     def drain(self) -> None:
         """Collect what the stream holds now. For use before `start`; raises redis.RedisError."""
@@ -126,6 +126,8 @@ class Collector:
                 self._step()
         except BaseException as error:
             self.failure = error
+        finally:
+            self._local.close()
 
     def _step(self) -> None:
         try:
@@ -171,11 +173,9 @@ class Collector:
 
     def _write(self, rows: list[Row], outcomes: list[Outcome]) -> None:
         """Make rows durable, the feeder's own among them; count each once, and free its room."""
-        while not self._local.empty():
-            row, outcome = self._local.get()
-            rows.append(row)
-            if outcome is not None:
-                outcomes.append(outcome)
+        local = self._local.take()
+        rows += [row for row, _ in local]
+        outcomes += [outcome for _, outcome in local if outcome is not None]
         fresh = [outcome for outcome in outcomes if int(outcome.id) not in self._written]
         if rows:
             self._writer.write(rows, self._fed())
@@ -187,11 +187,17 @@ class Collector:
                 self._tally.add(outcome)
         for outcome in outcomes:
             self._window.remove(outcome.id, len(outcome.body or b""))
+        self._local.written(len(local))
 
     def _recover(self) -> None:
         """The server was restarted or wiped and may have lost something: feed again what it doesn't know any more."""
         logger.warning("the broker was restarted or wiped; looking for what it may have lost")
-        self._ledger.open()
+        self._last = "0"  # the clock of another server may be behind, and what is written is not written twice
+        try:
+            self._ledger.open()
+        except redis.exceptions.OutOfMemoryError:
+            self.drain()  # makes room, for the next try
+            raise
         self._stopping.wait(REDELIVERY_S)
         before = self._window.by_queue()
         known = {name: set(self._ledger.open_ids(name)) for name in before}

@@ -102,12 +102,12 @@ class Feeder:
     @property
     def is_done(self) -> bool:
         """Whether every line was read and accepted, or ended here."""
-        return self._at_end and self._idle and not self._again
+        return self._idle
 
     @property
     def set_aside(self) -> int:
         """Lines that wait for room."""
-        return sum(len(queue) for queue in self._aside.values())
+        return sum(len(queue) for queue in list(self._aside.values()))  # the feeder's thread may add to it meanwhile
 
     def feed_again(self, queue: str, line: InputLine) -> None:
         """A line that was accepted has been lost."""
@@ -131,7 +131,7 @@ class Feeder:
         read = self._read_some()
         self._flush_all()
         with self._again_lock:
-            self._idle = not self.set_aside and not self._again and self._held_line is None
+            self._idle = self._at_end and not self.set_aside and not self._again
         if not read or (self._window.is_full() and not fed_aside):
             self._window.wait_for_change(WAIT_S)
 
@@ -153,10 +153,14 @@ class Feeder:
                 if not len(aside) or not self._window.has_room(queue):
                     break
                 line = aside.pop()
-                if line is not None:
+                if line is not None and self._is_wanted(line):
                     self._place(line)
                     fed = True
         return fed
+
+    def _is_wanted(self, line: InputLine) -> bool:
+        """Whether a line has no row, and is not under way: one that seemed lost may have come back meanwhile."""
+        return self._wanted.wants(line.number) and str(line.number) not in self._window
 
     def _read_some(self) -> bool:
         """Read on; False when there is nothing to read now."""
@@ -165,7 +169,7 @@ class Feeder:
         for line in self._next_lines():
             if line.blank:
                 self._on_row(blank_row(line.number))
-            elif not self._wanted.wants(line.number) or str(line.number) in self._window:
+            elif not self._is_wanted(line):
                 self._parser.remember(line)
             else:
                 self._place(line)

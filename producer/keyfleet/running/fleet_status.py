@@ -70,22 +70,30 @@ class FleetStatus:
 
 
 def read_fleet_status(client: redis.Redis, fleet: str) -> FleetStatus:
-    """The present status of `fleet`. Raises redis.RedisError."""
-    ids = cast("list[bytes]", client.zrangebyscore(redis_keys.workers(fleet), int(time.time() * 1000), "+inf"))
+    """The present status of `fleet`: of every worker whose own, which expires, still stands. Raises redis.RedisError.
+
+    What a worker of another version says and this one can't read is left out.
+    """
+    ids = cast("list[bytes]", client.zrange(redis_keys.workers(fleet), 0, -1))
     if not ids:
         return FleetStatus()
     texts = cast("list[bytes | None]", client.mget([redis_keys.worker(fleet, name.decode()) for name in ids]))
-    return FleetStatus(tuple(_worker(json.loads(text)) for text in texts if text is not None))
+    found = (_worker(text) for text in texts if text is not None)
+    return FleetStatus(tuple(worker for worker in found if worker is not None))
 
 
-def _worker(fields: dict[str, Any]) -> WorkerStatus:
-    return WorkerStatus(
-        key_name=fields["key"],
-        host=fields["host"],
-        in_flight=fields["in_flight"],
-        slots=fields["slots"],
-        short_of_slots=fields["short_of_slots"],
-        waits={queue: (wait[0], wait[1]) for queue, wait in fields["waits"].items()},
-        limits=tuple(LimitStatus(**limit) for limit in fields["limits"]),
-        totals=fields["totals"],
-    )
+def _worker(text: bytes) -> WorkerStatus | None:
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        return WorkerStatus(
+            key_name=fields["key"],
+            host=fields["host"],
+            in_flight=fields["in_flight"],
+            slots=fields["slots"],
+            short_of_slots=fields["short_of_slots"],
+            waits={queue: (wait[0], wait[1]) for queue, wait in fields["waits"].items()},
+            limits=tuple(LimitStatus(**limit) for limit in fields["limits"]),
+            totals=fields["totals"],
+        )
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None

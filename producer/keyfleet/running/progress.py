@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keyfleet.running.fleet_status import FleetStatus, LimitStatus
-from keyfleet.running.session import Snapshot
+from keyfleet.running.snapshot import Snapshot
 
 __all__ = ["PlainProgress", "TerminalProgress", "describe", "duration_text", "key_shares", "waiting_text"]
 
@@ -38,13 +38,13 @@ class _Pace:
     """The rate of the last half minute, and what follows from it."""
 
     def __init__(self) -> None:
-        self._marks: deque[tuple[float, int, int, int]] = deque()
+        self._marks: deque[tuple[float, int, int]] = deque()
 
     def note(self, snapshot: Snapshot) -> None:
         """Take the present state in."""
         now_s = time.monotonic()
         tally = snapshot.tally
-        self._marks.append((now_s, tally.finished, tally.tokens, snapshot.position_bytes))
+        self._marks.append((now_s, tally.finished, tally.tokens))
         while now_s - self._marks[0][0] > RATE_OVER_S:
             self._marks.popleft()
 
@@ -61,19 +61,10 @@ class _Pace:
         return self._over(2) * 60
 
     def seconds_left(self, snapshot: Snapshot) -> float | None:
-        """Time left, where it can be told: from the mean size of lines read so far and the present rate."""
-        total = lines_estimate(snapshot)
-        if total is None or self.requests_per_s <= 0:
+        """Time left, where it can be told: what is left to do, at the present rate."""
+        if snapshot.total_lines is None or self.requests_per_s <= 0:
             return None
-        return max(0.0, (total - snapshot.finished) / self.requests_per_s)
-
-
-def lines_estimate(snapshot: Snapshot) -> int | None:
-    """About how many lines the input has, from the part that was read; None for a stream."""
-    read_lines = snapshot.finished + snapshot.in_window + snapshot.set_aside
-    if snapshot.total_bytes is None or not snapshot.position_bytes or not read_lines:
-        return None
-    return max(snapshot.finished, round(read_lines * snapshot.total_bytes / snapshot.position_bytes))
+        return max(0.0, (snapshot.total_lines - snapshot.finished) / self.requests_per_s)
 
 
 def duration_text(seconds: float) -> str:
@@ -118,7 +109,7 @@ def _share(limit: LimitStatus) -> float:
 
 def describe(snapshot: Snapshot, pace: _Pace) -> str:
     """One line that says how the run stands."""
-    total = lines_estimate(snapshot)
+    total = snapshot.total_lines
     parts = [f"{snapshot.finished:,}" + (f" of about {total:,}" if total else "") + " done"]
     if snapshot.failed:
         parts.append(f"{snapshot.failed:,} failed")
@@ -181,11 +172,11 @@ class TerminalProgress:
             self._live.update(self._picture(snapshot), refresh=True)
 
     def _picture(self, snapshot: Snapshot) -> RenderableType:
-        total = lines_estimate(snapshot)
+        total = snapshot.total_lines
         bar = ProgressBar(total=total or None, completed=snapshot.finished, width=BAR_COLUMNS, pulse=total is None)
         counts = Table.grid(padding=(0, 2))
         counts.add_row(
-            bar, Text(f"{snapshot.finished / total:.0%}" if total else "", style="bold"), self._left(snapshot)
+            bar, Text(f"{min(1.0, snapshot.finished / total):.0%}" if total else "", style="bold"), self._left(snapshot)
         )
         in_flight = sum(worker.in_flight for worker in snapshot.fleet.workers)
         facts = Text.assemble(

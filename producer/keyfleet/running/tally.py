@@ -8,13 +8,19 @@ from dataclasses import dataclass, field
 
 from keyfleet.contract import Outcome
 
-__all__ = ["EARLY_STOP_OUTCOMES", "KeyTally", "Tally"]
+__all__ = ["EARLY_STOP_OUTCOMES", "MOST_REASONS", "KeyTally", "Tally"]
 
 EARLY_STOP_OUTCOMES = 100
 """When the first so many outcomes are all the same final error, going on would only pay for more of them."""
 
 REASON_CHARACTERS = 160
 """Longest reason in the summary."""
+
+MOST_REASONS = 500
+"""Reasons told apart by their messages; of more, only by status and code, as messages may name each request's own."""
+
+OTHER_REASONS = "other errors"
+"""What is counted together once even statuses and codes are too many."""
 
 
 @dataclass(slots=True)
@@ -23,6 +29,27 @@ class KeyTally:
 
     requests: int = 0
     tokens: int = 0
+
+
+@dataclass(slots=True)
+class _FirstOutcomes:
+    """The run of equal final errors that the outcomes begin with. What was never sent doesn't count at all."""
+
+    same: int = 0
+    reason: str | None = None
+    head: str | None = None
+    is_over: bool = False
+
+    def note(self, outcome: Outcome) -> None:
+        if self.is_over or not (outcome.ok or outcome.attempts):
+            return
+        head = None if outcome.ok else reason_of(outcome, with_message=False)
+        if head is None or (self.same and head != self.head):
+            self.is_over = self.same < EARLY_STOP_OUTCOMES
+            return
+        if not self.same:
+            self.head, self.reason = head, reason_of(outcome)
+        self.same += 1
 
 
 @dataclass(slots=True)
@@ -35,8 +62,7 @@ class Tally:
     attempts: int = 0
     by_key: dict[str, KeyTally] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
-    _first_same: int = 0
-    _first_reason: str | None = None
+    _first: _FirstOutcomes = field(default_factory=_FirstOutcomes)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -56,24 +82,20 @@ class Tally:
                 key.tokens += outcome.tokens
             else:
                 self.failed += 1
-                self.reasons[reason_of(outcome)] += 1
-            self._note_first(outcome)
+                self.reasons[self._counted_reason(outcome)] += 1
+            self._first.note(outcome)
 
-    def _note_first(self, outcome: Outcome) -> None:
-        """Follow the run of equal final errors of a provider that the outcomes begin with."""
-        if self.finished - 1 != self._first_same or outcome.ok or outcome.status is None:
-            return
-        reason = reason_of(outcome, with_message=False)
-        if self._first_reason in (None, reason):
-            self._first_reason = reason
-            self._first_same += 1
+    def _counted_reason(self, outcome: Outcome) -> str:
+        reason = reason_of(outcome)
+        if reason in self.reasons or len(self.reasons) < MOST_REASONS:
+            return reason
+        head = reason_of(outcome, with_message=False)
+        return head if head in self.reasons or len(self.reasons) < 2 * MOST_REASONS else OTHER_REASONS
 
     def early_stop_reason(self) -> str | None:
         """The error that all of the first hundred outcomes had, if so."""
         with self._lock:
-            if self._first_same < EARLY_STOP_OUTCOMES:
-                return None
-            return self.reasons.most_common(1)[0][0]
+            return self._first.reason if self._first.same >= EARLY_STOP_OUTCOMES else None
 
 
 def reason_of(outcome: Outcome, *, with_message: bool = True) -> str:
@@ -83,5 +105,5 @@ def reason_of(outcome: Outcome, *, with_message: bool = True) -> str:
         return str(outcome.status)
     head = f"{error.status} {error.code}" if error.status else error.code
     if not with_message or not error.message or error.status is None:
-        return head
+        return head[:REASON_CHARACTERS]
     return f"{head}: {error.message}"[:REASON_CHARACTERS]

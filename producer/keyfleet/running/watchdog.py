@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from keyfleet.running.session import Snapshot
+    from keyfleet.running.snapshot import Snapshot
 
 __all__ = ["Watchdog"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from keyfleet.batch.lines import InputLine
@@ -60,8 +59,10 @@ class Window:
         return bool(queues) and not any(self.has_room(queue) for queue in queues)
 
     def add(self, request_id: str, request: OpenRequest) -> None:
-        """A request is under way."""
+        """A request is under way; one that is already counts once."""
         with self._changed:
+            if request_id in self._open:
+                return
             self._open[request_id] = request
             self._counts[request.queue] = self._counts.get(request.queue, 0) + 1
             self._bytes[request.queue] = self._bytes.get(request.queue, 0) + request.size_bytes
@@ -91,6 +92,7 @@ class Window:
                 found.setdefault(request.queue, []).append(request_id)
             return found
 
-    def counts(self) -> Iterator[tuple[str, int]]:
-        """(queue, open requests) pairs."""
-        return iter(list(self._counts.items()))
+    def queues(self) -> set[str]:
+        """The queues that have open requests."""
+        with self._changed:
+            return {queue for queue, count in self._counts.items() if count}

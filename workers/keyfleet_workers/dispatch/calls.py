@@ -6,8 +6,12 @@ import logging
 import random
 import threading
 import time
+import traceback
 from collections import Counter
+from dataclasses import replace
 from typing import Any
+
+import redis
 
 from keyfleet.clock import elapsed_s
 from keyfleet.contract import AttemptError, Outcome
@@ -50,7 +54,8 @@ class ChunkCounts:
         with self._condition:
             self._under_way -= 1
             self.ends[how] += 1
-            self._condition.notify_all()
+            if not self._under_way:  # waking the chunk's thread for each call would cost as much as a round trip
+                self._condition.notify_all()
 
     def wait(self) -> None:
         with self._condition:
@@ -88,17 +93,30 @@ class CallRunner:
         how = "failed"
         try:
             how = self._run(queue, taken, grant)
-        except Exception:
-            logger.exception("a call broke on %s; its request goes back", self._key_name)
+        except Exception as error:
+            # Without the error's own words, which may hold a proxy's password or a part of the request.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error(
+                "a call broke on %s (%s); its request goes back\n%s", self._key_name, type(error).__name__, where
+            )
             self._delivery.put(queue, HandBack(taken.key, taken.token))
         finally:
-            self._held.drop(queue, taken.key, taken.token)
-            self._slots.release()
-            self.totals[how] += 1
-            counts.end(how)
+            self._end(queue, taken, counts, how)
+
+    def give_back(self, queue: str, taken: Taken, grant: Grant, counts: ChunkCounts) -> None:
+        """What `run` does with a request that is not to be sent, for one that no thread will run."""
+        how = self._hand_back(queue, taken, grant, refund=True)
+        self._end(queue, taken, counts, how)
+
+    def _end(self, queue: str, taken: Taken, counts: ChunkCounts, how: str) -> None:
+        self._held.drop(queue, taken.key, taken.token)
+        self._slots.release()
+        self.totals[how] += 1
+        counts.end(how)
 
     def _run(self, queue: str, taken: Taken, grant: Grant) -> str:
-        if not self._may_send(queue, taken, grant):
+        may_send, grant = self._last_checks(queue, taken, grant)
+        if not may_send:
             return self._hand_back(queue, taken, grant, refund=True)
         began_s = elapsed_s()
         try:
@@ -114,20 +132,25 @@ class CallRunner:
         self._settle(grant, taken, _admitted_s(answer), _tokens_used(verdict.document))
         return self._conclude(queue, taken, grant, verdict, answer)
 
-    def _may_send(self, queue: str, taken: Taken, grant: Grant) -> bool:
-        """The last checks before sending: the lease stands, and the charge stands at about the present time.
+    def _last_checks(self, queue: str, taken: Taken, grant: Grant) -> tuple[bool, Grant]:
+        """Whether to send: the lease stands, and the charge stands at about the present time. And where it stands.
 
         A grant that has aged is moved forward to now, so that it can't leave its window before the provider's does.
         """
         if self.stopping.is_set() or not self._held.stands(queue, taken.key, taken.token):
-            return False
+            return False, grant
         age_s = elapsed_s() - grant.asked_s
         if age_s < grant.quota.guard_s() / 2:
-            return True
+            return True, grant
         if age_s > grant.quota.shortest_window_s() / 2:
-            return False
-        self._storage.settle(grant.quota.limits, [self._settlement(grant, taken, elapsed_s(), None)])
-        return self._held.stands(queue, taken.key, taken.token)
+            return False, grant
+        now_s = elapsed_s()
+        try:
+            self._storage.settle(grant.quota.limits, [self._settlement(grant, taken, now_s, None)])
+        except redis.RedisError:
+            return False, grant
+        moved = replace(grant, granted_ms=grant.server_ms(now_s), asked_s=now_s)
+        return self._held.stands(queue, taken.key, taken.token), moved
 
     def _settlement(self, grant: Grant, taken: Taken, used_s: float, tokens: int | None) -> Settlement:
         reserved = grant.quota.costs(taken.cost_tokens)

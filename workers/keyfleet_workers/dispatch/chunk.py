@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -97,14 +97,13 @@ class ChunkRunner:
     def run(self, queue: str, count: int) -> str:
         """Serve one ticket; returns what became of its requests in a few words, without anything of theirs."""
         counts = ChunkCounts()
-        with self._taking_role(queue) as has_role:
+        with ExitStack() as at_end, self._taking_role(queue) as has_role:
             if not has_role:
                 self._put_back(queue, count)
                 return "put back"
-            generation = self._control.chunk_began()
+            at_end.callback(self._control.chunk_ended, self._control.chunk_began())
+            at_end.callback(counts.wait)  # before the chunk ends, however taking ends, and behind the role
             _Taking(self, queue, self._binding.quota(model_of(queue)), counts).serve(count)
-        counts.wait()
-        self._control.chunk_ended(generation)
         return ", ".join(f"{number} {how}" for how, number in sorted(counts.ends.items())) or "nothing to do"
 
     @contextmanager
@@ -125,7 +124,10 @@ class ChunkRunner:
         for taken in result.taken:
             self._note_grant(result.grant, taken)
             counts.begin()
-            self._executor.submit(self._calls.run, queue, taken, result.grant, counts)
+            try:
+                self._executor.submit(self._calls.run, queue, taken, result.grant, counts)
+            except RuntimeError:  # the pool is being closed
+                self._calls.give_back(queue, taken, result.grant, counts)
         for taken in result.impossible:
             self._delivery.put(queue, Finish(taken.key, taken.token, _too_large(taken)), taken.record)
             self._held.drop(queue, taken.key, taken.token)

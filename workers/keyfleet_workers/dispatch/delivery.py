@@ -8,6 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import redis
 
@@ -24,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 256
 """Most results that one round trip carries."""
+
+GATHER_S = 0.005
+"""Least time between the beginnings of two round trips: what comes meanwhile goes together, a lone result at once (s)."""
 
 RECENT_S = 3.0
 """How long delivered outcomes and grants are kept: a server with an AOF synced every second may lose two (s)."""
@@ -81,6 +86,7 @@ class Delivery:
         self._idle = threading.Event()
         self._idle.set()
         self._stopping = False
+        self._began_s = float("-inf")
         self._recent: deque[tuple[float, str, Finish]] = deque()
         self._recent_grants: deque[tuple[float, Settle]] = deque()
         self._thread = threading.Thread(target=self._run, name="keyfleet-delivery", daemon=True)
@@ -91,8 +97,8 @@ class Delivery:
 
     def put(self, queue: str, result: Result, record: bytes = b"") -> None:
         """Deliver `result`. `record` is the request's record, for an outcome that may have to be delivered again."""
-        self._idle.clear()
         self._waiting.append((queue, result, record))
+        self._idle.clear()  # after the line above, else it could be set again with this result still waiting
         self._wake.set()
 
     def note_grant(self, grant: Settle) -> None:
@@ -117,12 +123,19 @@ class Delivery:
             self._wake.wait()
             self._wake.clear()
             while self._waiting or self._watch.changed:
+                self._gather()
                 self._deliver_some()
             if not self._waiting:
                 self._idle.set()
                 if self._waiting:  # put between the two lines above
                     self._idle.clear()
                     self._wake.set()
+
+    def _gather(self) -> None:
+        wait_s = self._began_s + GATHER_S - elapsed_s()
+        if wait_s > 0 and len(self._waiting) < MOST_AT_ONCE:
+            time.sleep(wait_s)
+        self._began_s = elapsed_s()
 
     def _deliver_some(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
@@ -133,24 +146,49 @@ class Delivery:
                 self._flush(batch)
         except redis.RedisError as error:
             logger.warning("the broker can't take results now (%s); they are kept", type(error).__name__)
-            self._waiting.extendleft(reversed(batch))
+            # A refund that may have arrived is forgone: made twice, it would take off another call's charge.
+            self._waiting.extendleft(one for one in reversed(batch) if not _is_refund(one[1]))
             time.sleep(AWAY_PAUSE_S)
+        except Exception:
+            self._deliver_singly(batch)
+
+    def _deliver_singly(self, batch: Sequence[tuple[str, Result, bytes]]) -> None:
+        """Something in `batch` can't be written at all: deliver the others, which must not wait for it for ever."""
+        for one in batch:
+            try:
+                self._flush([one])
+            except redis.RedisError:
+                self._waiting.append(one)
+            except Exception as error:
+                kind = type(one[1]).__name__
+                logger.error("a %s can't be written (%s); its request's lease will end", kind, type(error).__name__)
 
     def _flush(self, batch: Sequence[tuple[str, Result, bytes]]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        for queue, results in _by_queue(batch).items():
-            for job_id, finishes in by_job([one for one in results if isinstance(one, Finish)]).items():
-                self._transitions.finish(queue, job_id, finishes, pipeline)
-            if retries := [one for one in results if isinstance(one, Retry)]:
-                self._transitions.retry(queue, retries, pipeline)
-            if returned := [(one.key, one.token) for one in results if isinstance(one, HandBack)]:
-                self._transitions.hand_back(queue, returned, pipeline)
-        for quota, settlements in _by_quota([one for _, one, _ in batch if isinstance(one, Settle)]):
-            self._storage.settle(quota.limits, settlements, pipeline)
-        if pipeline.command_stack:
+        calls = self._script_calls(batch)
+        if len(calls) == 1:  # the usual case; a pipeline asks the server first whether it knows the scripts
+            calls[0](None)
+        elif calls:
+            pipeline = self._client.pipeline(transaction=False)
+            for call in calls:
+                call(pipeline)
             pipeline.execute()
         self._remember(batch)
         self._announce_returned(batch)
+
+    def _script_calls(self, batch: Sequence[tuple[str, Result, bytes]]) -> list[Callable[[Any], Any]]:
+        """Functions that take a pipeline or None."""
+        transitions = self._transitions
+        calls: list[Callable[[Any], Any]] = []
+        for queue, results in _by_queue(batch).items():
+            for job_id, finishes in by_job([one for one in results if isinstance(one, Finish)]).items():
+                calls.append(partial(transitions.finish, queue, job_id, finishes))
+            if retries := [one for one in results if isinstance(one, Retry)]:
+                calls.append(partial(transitions.retry, queue, retries))
+            if returned := [(one.key, one.token) for one in results if isinstance(one, HandBack)]:
+                calls.append(partial(transitions.hand_back, queue, returned))
+        for quota, settlements in _by_quota([one for _, one, _ in batch if isinstance(one, Settle)]):
+            calls.append(partial(self._storage.settle, quota.limits, settlements))
+        return calls
 
     def _announce_returned(self, batch: Sequence[tuple[str, Result, bytes]]) -> None:
         for queue, results in _by_queue(batch).items():
@@ -175,7 +213,7 @@ class Delivery:
         for queue, finishes in by_queue.items():
             for job_id, of_job in by_job(finishes).items():
                 self._transitions.finish(queue, job_id, of_job, pipeline)
-        for quota, settlements in _by_quota([grant for _, grant in self._recent_grants]):
+        for quota, settlements in _by_quota([grant for _, grant in list(self._recent_grants)]):  # others add
             self._storage.settle(quota.limits, settlements, pipeline)
         if pipeline.command_stack:
             pipeline.execute()
@@ -194,6 +232,10 @@ def _by_quota(settles: Sequence[Settle]) -> list[tuple[Quota, list[Settlement]]]
     for settle in settles:
         groups.setdefault(settle.quota.name, (settle.quota, []))[1].append(settle.settlement)
     return list(groups.values())
+
+
+def _is_refund(result: Result) -> bool:
+    return isinstance(result, Settle) and any(delta < 0 for delta in result.settlement.deltas)
 
 
 def _forget_before(kept: deque[tuple[float, str, Finish]] | deque[tuple[float, Settle]], before_s: float) -> None:

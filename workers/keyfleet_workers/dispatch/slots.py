@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 from keyfleet.clock import elapsed_s
 
@@ -14,6 +16,12 @@ SLOW_CALL_S = 0.25
 GROWTH = 0.25
 """By which share the slots grow when they are what holds the key back."""
 
+GATHER_S = 0.004
+"""How long whoever found only a few free slots waits for more, so that one round trip serves them all (s)."""
+
+GATHER_SHARE = 0.25
+"""As many free slots, as a share of all, are not few."""
+
 LATENCY_WEIGHT = 0.1
 """Weight of the newest call in the mean latency."""
 
@@ -21,7 +29,8 @@ LATENCY_WEIGHT = 0.1
 class CallSlots:
     """A counted set of slots that grows from `initial` to `maximum` while calls are slow and slots are short."""
 
-    def __init__(self, initial: int, maximum: int) -> None:
+    def __init__(self, initial: int, maximum: int, *, pause: Callable[[float], None] = time.sleep) -> None:
+        self._pause = pause
         self._condition = threading.Condition()
         self._size = min(initial, maximum)
         self._maximum = maximum
@@ -43,7 +52,20 @@ class CallSlots:
         return self._size >= self._maximum and self._used >= self._size
 
     def acquire(self, most: int, timeout_s: float = 0.0) -> int:
-        """Take up to `most` slots, at least one; 0 when none gets free within `timeout_s`."""
+        """Take up to `most` slots, at least one; 0 when none gets free within `timeout_s`.
+
+        Where only a few are free, those that get free within a few milliseconds are taken as well.
+        """
+        got = self._wait_for_some(most, timeout_s)
+        if got and got < min(most, int(self._size * GATHER_SHARE)):
+            self._pause(GATHER_S)
+            with self._condition:
+                more = max(0, min(most - got, self._size - self._used))
+                self._used += more
+                got += more
+        return got
+
+    def _wait_for_some(self, most: int, timeout_s: float) -> int:
         deadline_s = elapsed_s() + timeout_s
         with self._condition:
             while self._used >= self._size and not self._grow():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -19,6 +20,9 @@ __all__ = ["Answer", "CallFailed", "ProviderClient", "ReadOnceEnvironment"]
 
 KEPT_CONNECTIONS = 512
 """Idle connections kept to one host; at least the most calls that one worker has under way."""
+
+KEPT_TARGETS = 64
+"""Endpoints whose address and proxy are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class ProviderClient:
 
     def __init__(self, credentials: Credentials, *, connect_timeout_s: float, environment: ReadOnceEnvironment) -> None:
         self._base_url = credentials.base_url.rstrip("/")
-        self._headers = CaseInsensitiveDict(
+        headers = CaseInsensitiveDict(
             {
                 "Content-Type": "application/json",
                 "Accept": "application/json",
@@ -83,11 +87,14 @@ class ProviderClient:
                 **credentials.headers(),
             }
         )
+        headers["Content-Length"] = ""
+        self._headers = dict(headers)
         self._connect_timeout_s = connect_timeout_s
         proxy_url = credentials.proxy_url
         self._proxies = {"http": proxy_url, "https": proxy_url} if proxy_url else environment.proxies
         self._verify = environment.verify
         self._adapter = StampingAdapter(KEPT_CONNECTIONS)
+        self._target = lru_cache(maxsize=KEPT_TARGETS)(self._find_target)
 
     def url_of(self, endpoint: str) -> str:
         """The address of an endpoint path such as `/v1/embeddings` below the key's base URL."""
@@ -103,9 +110,8 @@ class ProviderClient:
         """Send `body` and read the whole answer. Raises CallFailed."""
         prepared = requests.PreparedRequest()
         prepared.method = "POST"
-        prepared.url = self.url_of(endpoint)
-        prepared.headers = self._headers.copy()
-        prepared.headers["Content-Length"] = str(len(body))
+        prepared.url, proxies = self._target(endpoint)
+        prepared.headers = {**self._headers, "Content-Length": str(len(body))}  # type: ignore[assignment] # any mapping
         prepared.body = body
         self._adapter.forget_written()
         try:
@@ -113,7 +119,7 @@ class ProviderClient:
                 prepared,
                 timeout=(self._connect_timeout_s, read_timeout_s),
                 verify=self._verify,
-                proxies=self._proxies_for(prepared.url),
+                proxies=proxies,
             )
             content = response.content
         except requests.RequestException as error:
@@ -121,9 +127,10 @@ class ProviderClient:
         written_s = self._adapter.written_s() or elapsed_s()
         return Answer(response.status_code, response.headers, content, written_s, elapsed_s())
 
-    def _proxies_for(self, url: str) -> dict[str, str]:
+    def _find_target(self, endpoint: str) -> tuple[str, dict[str, str]]:
+        url = self.url_of(endpoint)
         proxy = requests.utils.select_proxy(url, self._proxies)
-        return {urlsplit(url).scheme: proxy} if proxy else {}
+        return url, {urlsplit(url).scheme: proxy} if proxy else {}
 
     def _failure(self, error: requests.RequestException) -> CallFailed:
         written_s = self._adapter.written_s()

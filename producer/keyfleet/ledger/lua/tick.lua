@@ -5,16 +5,22 @@
 -- ARGV[1]     worker id
 -- ARGV[2]     lock_ms, how long the worker owns the reaper after this beat
 -- ARGV[3]     lease_ms
--- ARGV[4]     silence_ms: a last beat older than this means that the server or the whole fleet was away
+-- ARGV[4]     silence_ms: a last beat older than this means that the server or the whole fleet was away; one in the
+--             future, that the server's clock stepped back
 -- Returns     {owned 0|1, now_ms, may_expire 0|1}
 -- Invariant   after a silence no lease expires for one whole lease, so that live workers renew first
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local state = redis.call('HMGET', KEYS[1], 'owner', 'owner_until_ms', 'tick_ms', 'grace_until_ms')
-if state[1] and state[1] ~= ARGV[1] and tonumber(state[2]) > now_ms then return {0, now_ms, 0} end
+-- What lies further ahead than it was ever set comes from before the server's clock stepped back.
+local owned_for_ms = tonumber(state[2] or '0') - now_ms
+if state[1] and state[1] ~= ARGV[1] and owned_for_ms > 0 and owned_for_ms <= tonumber(ARGV[2]) then
+  return {0, now_ms, 0}
+end
 
 local grace_until_ms = tonumber(state[4] or '0')
-if not state[3] or now_ms - tonumber(state[3]) > tonumber(ARGV[4]) then
+local silent_ms = now_ms - tonumber(state[3] or '0')
+if silent_ms > tonumber(ARGV[4]) or silent_ms < 0 then
   grace_until_ms = now_ms + tonumber(ARGV[3])
 end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'owner_until_ms', string.format('%.0f', now_ms + tonumber(ARGV[2])),

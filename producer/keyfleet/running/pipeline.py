@@ -1,0 +1,187 @@
+"""The threads that carry a run's lines: one that feeds, one that collects."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+
+from keyfleet.batch.formats import invalid_outcome, row_maker
+from keyfleet.batch.job import JobFiles
+from keyfleet.batch.lines import Fed, InputLine, InputLines, open_input
+from keyfleet.batch.parse import LineParser
+from keyfleet.batch.retry_failed import RetryJob
+from keyfleet.errors import BrokerUnavailable, InputError, InvalidRequest
+from keyfleet.running.accepting import Acceptor
+from keyfleet.running.admission import Admission
+from keyfleet.running.collector import Collector
+from keyfleet.running.connection import Connection
+from keyfleet.running.feeder import Feeder
+from keyfleet.running.options import RunOptions
+from keyfleet.running.tally import Tally
+from keyfleet.running.window import OpenRequest, Window
+
+__all__ = ["Pipeline"]
+
+FEEDER_END_S = 5.0
+COLLECTOR_END_S = 10.0
+"""How long the threads may take to end (s)."""
+
+AT_ONCE_S = 1.0
+"""How long they may take where the run is to end at once (s)."""
+
+
+class Pipeline:
+    """Everything between a job's files and its place in the ledger. `go_on`, then `start`, and `end` at last."""
+
+    def __init__(
+        self,
+        options: RunOptions,
+        files: JobFiles | RetryJob,
+        parser: LineParser,
+        admission: Admission,
+        connection: Connection,
+        tally: Tally,
+    ) -> None:
+        self._options = options
+        self._files = files
+        self._parser = parser
+        self._admission = admission
+        self._connection = connection
+        self._stack = ExitStack()
+        self._notes: dict[str, str] = {}
+        self._feeder: Feeder | None = None
+        self._stop_feeding = threading.Event()
+        self.window = Window()
+        self._collector = Collector(
+            connection.ledger,
+            files.writer,
+            row_maker(files.format, files.row_job_id),
+            self.window,
+            tally,
+            connection.watch,
+            files.written,
+            fed=lambda: self.fed,
+            on_lost=self._feed_again,
+            on_away=self._bring_server_back,
+            say=lambda reason: self._note("collecting", reason),
+        )
+
+    def go_on(self) -> None:
+        """What earlier runs have accepted is under way, or its outcome is in the stream, which is read next.
+
+        Raises redis.RedisError.
+        """
+        ledger = self._connection.ledger
+        ledger.open()
+        for queue in ledger.queue_names():
+            for request_id in ledger.open_ids(queue):
+                if self._files.wants(int(request_id)):
+                    self.window.add(request_id, OpenRequest(queue, 0))
+        self._collector.drain()
+
+    def start(self) -> None:
+        """Begin to feed and to collect."""
+        self._start_feeding(self._files.lines)
+        self._collector.start()
+
+    def _start_feeding(self, lines: InputLines) -> None:
+        stopping = self._stop_feeding = threading.Event()
+        acceptor = Acceptor(
+            self._connection.client,
+            self._connection.ledger,
+            self._connection.tickets,
+            stopping=stopping,
+            say=lambda reason: self._note("accepting", reason),
+        )
+        self._feeder = Feeder(
+            lines,
+            self._parser,
+            self._admission,
+            acceptor,
+            self.window,
+            self._files,
+            on_invalid=self._on_invalid,
+            on_row=self._collector.put_row,
+            lookahead_end=lambda: self._files.writer.lookahead_end,
+            limit_lines=self._options.limit_lines,
+            stopping=stopping,
+        )
+        self._feeder.start()
+
+    def stop_feeding(self, timeout_s: float = FEEDER_END_S) -> None:
+        """Feed no more."""
+        self._stop_feeding.set()
+        if self._feeder is not None:
+            self._feeder.join(timeout_s)
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Write what was read and end both threads, as far as they end in time."""
+        self.stop_feeding(AT_ONCE_S if at_once else FEEDER_END_S)
+        self._collector.stop(AT_ONCE_S if at_once else COLLECTOR_END_S)
+        self._stack.close()
+
+    def raise_failure(self) -> None:
+        """Raise what has ended a thread, if anything has."""
+        for part in (self._feeder, self._collector):
+            if part is not None and part.failure is not None:
+                raise part.failure
+
+    @property
+    def fed(self) -> Fed:
+        """Where reading stands."""
+        return self._feeder.fed if self._feeder is not None else self._files.journal.state.fed
+
+    @property
+    def set_aside(self) -> int:
+        """Lines that wait for room in the window."""
+        return self._feeder.set_aside if self._feeder is not None else 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the threads wait for, in words."""
+        return tuple(self._notes.values())
+
+    @property
+    def is_written(self) -> bool:
+        """Whether no row waits to be written."""
+        return self._collector.is_idle
+
+    def is_done(self) -> bool:
+        """Whether every line has its row. Where one was lost on the way, the input is read once more.
+
+        Raises InputError where it can't be.
+        """
+        if self._feeder is None or not self._feeder.is_done or len(self.window) or not self.is_written:
+            return False
+        numbers = self._files.written.missing(self.fed.line_number)
+        missing = next((number for number in numbers if self._files.wants(number)), None)
+        if missing is None:
+            return True
+        if not self._files.lines.resumable:
+            raise InputError(f"line {missing} was lost with the broker, and a stream can't be read again")
+        self.stop_feeding()
+        self._start_feeding(self._stack.enter_context(open_input(self._options.input_name)))
+        return False
+
+    def _on_invalid(self, line: InputLine, error: InvalidRequest) -> None:
+        self._collector.put_outcome(invalid_outcome(line, error))
+
+    def _feed_again(self, lost: OpenRequest) -> None:
+        if lost.line is not None and self._feeder is not None:
+            self._feeder.feed_again(lost.queue, lost.line)
+
+    def _note(self, who: str, reason: str) -> None:
+        if reason:
+            self._notes[who] = reason
+        else:
+            self._notes.pop(who, None)
+
+    def _bring_server_back(self) -> None:
+        if self._connection.server is None:
+            return
+        try:
+            self._connection.server.restart_if_down()
+        except BrokerUnavailable as error:
+            self._note("server", str(error))
+        else:
+            self._note("server", "")
