@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 __all__ = ["print_figure", "print_table"]
 
-NAME_COLUMNS = 46
+NAME_COLUMNS = 50
 
 
 def print_figure(name: str, value: str, aim: str = "", *, met: bool | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, cast
 
 import redis
@@ -34,6 +35,11 @@ class ServerWatch:
         self._lock = threading.Lock()
         self._run_id: str | None = None
         self._changed = threading.Event()
+        self._tell: Callable[[], None] | None = None
+
+    def tell_changes_to(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called at every change, on the thread whose connection met it."""
+        self._tell = tell
 
     @property
     def changed(self) -> bool:
@@ -53,6 +59,8 @@ class ServerWatch:
             before, self._run_id = self._run_id, run_id
         if before is not None and before != run_id:
             self._changed.set()
+            if self._tell is not None:
+                self._tell()
             if self._refuse_first:
                 raise redis.ConnectionError("the server was restarted")
 

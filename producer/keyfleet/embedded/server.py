@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -24,11 +25,17 @@ __all__ = ["EmbeddedServer"]
 START_S = 20.0
 """How long a server may take to load what it has and answer (s)."""
 
+MOST_LAUNCHES = 2
+"""How often it may end right after it was started; once is normal where one that was killed was still leaving."""
+
 LOOK_S = 0.01
 """Interval of looking whether it answers (s)."""
 
 MAX_SOCKET_PATH_BYTES = 100
 """Longest path of a unix socket that every platform takes, with room for its end."""
+
+_guardians: list[subprocess.Popen[bytes]] = []
+"""Guardians that this process has started: they may outlive it; those that ended are reaped at the next start."""
 
 
 class EmbeddedServer:
@@ -72,13 +79,26 @@ class EmbeddedServer:
 
     def start(self) -> None:
         """Become a user: join the server that runs, or start it. Raises BrokerUnavailable."""
-        self._ensure(self._become_user)
+        with self._starting():
+            self._become_user()
+            try:
+                self._wait_for_answer()
+            except BaseException:
+                self.release()
+                raise
 
     def restart_if_down(self) -> None:
-        """Start the server again where it and its guardian were killed. Raises BrokerUnavailable."""
-        self._ensure(lambda: None)
+        """Start the server again where it and its guardian were killed; waits for neither. Raises BrokerUnavailable.
 
-    def _ensure(self, become_user: Callable[[], None]) -> None:
+        One that is frozen, loads its data or is just started again by its guardian is left alone: a second server on
+        the same files would part the users between two truths.
+        """
+        with self._starting():
+            self._launch_unless_running()
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """The lock under which servers are started, one user at a time."""
         try:
             self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.socket_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -90,9 +110,7 @@ class EmbeddedServer:
             ) from None
         try:
             fcntl.flock(starting, fcntl.LOCK_EX)
-            become_user()
-            if not self._answers():
-                self._launch()
+            yield
         finally:
             os.close(starting)
 
@@ -118,42 +136,57 @@ class EmbeddedServer:
         client = connect(self.url, timeout_s=2.0)
         try:
             return bool(client.ping())
-        except redis.BusyLoadingError:
-            return False
-        except redis.RedisError:
+        except redis.RedisError:  # also while it loads its data
             return False
         finally:
             client.close()
 
-    def _launch(self) -> None:
-        log_path = self._dir / "server.log"
-        command = [
-            *(sys.executable, "-S", "-E", str(Path(__file__).with_name("guardian.py"))),
-            *(str(self._dir / "users.lock"), str(self.socket_path), str(find_server_binary())),
-            *("--port", "0", "--unixsocket", str(self.socket_path), "--unixsocketperm", "700"),
-            *("--dir", str(self._dir), "--appendonly", "yes", "--appendfsync", "always", "--save", ""),
-            *(
-                "--daemonize",
-                "no",
-                "--loglevel",
-                "warning",
-                "--logfile",
-                str(log_path),
-                "--maxmemory-policy",
-                "noeviction",
-            ),
-        ]
-        guardian = subprocess.Popen(  # noqa: S603 - our own program
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            close_fds=True,
-        )
+    def _wait_for_answer(self) -> None:
         deadline_s = time.monotonic() + START_S
-        while not self._answers():
-            if guardian.poll() is not None or time.monotonic() > deadline_s:
-                self.release()
-                raise BrokerUnavailable(f"the embedded server did not start; its log is {log_path}")
+        launches = 0
+        while True:
+            launches += self._launch_unless_running()
+            if self._answers():
+                return
+            if launches > MOST_LAUNCHES or time.monotonic() > deadline_s:
+                raise BrokerUnavailable(f"the embedded server did not start; its log is {self._dir / 'server.log'}")
             time.sleep(LOOK_S)
+
+    def _lock_running(self) -> int | None:
+        """The lock of those that run a server, None where somebody has it."""
+        lock = os.open(self._dir / "running.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        return lock
+
+    def _launch_unless_running(self) -> bool:
+        """Start a guardian with its server, unless one of the two lives; returns whether it did."""
+        running = self._lock_running()
+        if running is None:
+            return False
+        try:
+            guardian = subprocess.Popen(  # noqa: S603 - our own program
+                self._guardian_command(running),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=(running,),
+            )
+        finally:
+            os.close(running)
+        _guardians[:] = [*(one for one in _guardians if one.poll() is None), guardian]
+        return True
+
+    def _guardian_command(self, running: int) -> list[str]:
+        return [
+            *(sys.executable, "-S", "-E", str(Path(__file__).with_name("guardian.py"))),
+            *(str(self._dir / "users.lock"), str(running), str(self.socket_path)),
+            *(str(find_server_binary()), "--port", "0", "--unixsocket", str(self.socket_path)),
+            *("--unixsocketperm", "700", "--dir", str(self._dir), "--appendonly", "yes", "--appendfsync", "always"),
+            *("--save", "", "--daemonize", "no", "--loglevel", "warning", "--logfile", str(self._dir / "server.log")),
+            *("--maxmemory-policy", "noeviction"),
+        ]

@@ -100,7 +100,8 @@ class Collector:
     def stop(self, timeout_s: float) -> None:
         """Write what was read and end."""
         self._stopping.set()
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
 
     @property
     def is_idle(self) -> bool:

@@ -13,6 +13,9 @@ __all__ = ["FleetWatch"]
 STATUS_S = 1.0
 """Interval of reading the workers' status (s)."""
 
+EMPTY_LOOKS = 3
+"""Looks in a row without any worker after which there is none: one that has just begun may not have spoken yet."""
+
 
 class FleetWatch:
     """A thread that keeps the present status of `fleet`."""
@@ -21,7 +24,7 @@ class FleetWatch:
         self._client = client
         self._fleet = fleet
         self._stopping = threading.Event()
-        self._answers = False
+        self._empty_looks = 0
         self.status = FleetStatus()
         self._thread = threading.Thread(target=self._run, name="keyfleet-fleet-watch", daemon=True)
 
@@ -35,15 +38,17 @@ class FleetWatch:
 
     @property
     def saw_no_worker(self) -> bool:
-        """Whether the broker answered at the last look, and no worker was alive."""
-        return self._answers and not self.status.workers
+        """Whether the broker answered at the last few looks, and no worker was alive."""
+        return self._empty_looks >= EMPTY_LOOKS
 
     def look(self) -> None:
         """Read the status once; a broker that is away has none."""
         try:
-            self.status, self._answers = read_fleet_status(self._client, self._fleet), True
+            self.status = read_fleet_status(self._client, self._fleet)
         except redis.RedisError:
-            self.status, self._answers = FleetStatus(), False
+            self.status, self._empty_looks = FleetStatus(), 0
+        else:
+            self._empty_looks = 0 if self.status.workers else self._empty_looks + 1
 
     def _run(self) -> None:
         while not self._stopping.is_set():

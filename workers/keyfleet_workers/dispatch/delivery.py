@@ -90,6 +90,7 @@ class Delivery:
         self._recent: deque[tuple[float, str, Finish]] = deque()
         self._recent_grants: deque[tuple[float, Settle]] = deque()
         self._thread = threading.Thread(target=self._run, name="keyfleet-delivery", daemon=True)
+        watch.tell_changes_to(self._wake.set)  # nothing is taken until recovery, so nothing else would wake it
 
     def start(self) -> None:
         """Begin to deliver."""

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from keyfleet import __version__
 from keyfleet.clock import elapsed_s
@@ -113,7 +114,7 @@ class ProviderClient:
         prepared.url, proxies = self._target(endpoint)
         prepared.headers = {**self._headers, "Content-Length": str(len(body))}  # type: ignore[assignment] # any mapping
         prepared.body = body
-        self._adapter.forget_written()
+        self._adapter.begin_call()
         try:
             response = self._adapter.send(
                 prepared,
@@ -122,28 +123,37 @@ class ProviderClient:
                 proxies=proxies,
             )
             content = response.content
-        except requests.RequestException as error:
-            raise self._failure(error) from None
-        written_s = self._adapter.written_s() or elapsed_s()
-        return Answer(response.status_code, response.headers, content, written_s, elapsed_s())
+        except (OSError, HTTPError) as error:  # all of requests' errors are OSErrors
+            failure = self._failure(error)
+        else:
+            written_s = self._adapter.written_s() or elapsed_s()
+            return Answer(response.status_code, response.headers, content, written_s, elapsed_s())
+        raise failure  # outside of the handler, since the error's context may hold the proxy's password
 
     def _find_target(self, endpoint: str) -> tuple[str, dict[str, str]]:
         url = self.url_of(endpoint)
         proxy = requests.utils.select_proxy(url, self._proxies)
         return url, {urlsplit(url).scheme: proxy} if proxy else {}
 
-    def _failure(self, error: requests.RequestException) -> CallFailed:
+    def _failure(self, error: Exception) -> CallFailed:
         written_s = self._adapter.written_s()
-        if isinstance(error, requests.exceptions.ReadTimeout):
-            return CallFailed(CallFailure.TIMED_OUT, "the provider did not answer in time", written_s)
-        if written_s is None:
+        if not self._adapter.is_begun():
             kind = "proxy" if isinstance(error, requests.exceptions.ProxyError) else "provider"
             return CallFailed(CallFailure.UNREACHABLE, f"the {kind} can't be reached ({_cause(error)})", None)
+        if _is_read_timeout(error):
+            return CallFailed(CallFailure.TIMED_OUT, "the provider did not answer in time", written_s)
         return CallFailed(CallFailure.CUT_OFF, f"the connection was lost ({_cause(error)})", written_s)
 
     def close(self) -> None:
         """Close idle connections."""
         self._adapter.close()
+
+
+def _is_read_timeout(error: Exception) -> bool:
+    """Whether the provider fell silent, before its answer or (which requests calls a ConnectionError) within it."""
+    if isinstance(error, requests.exceptions.ReadTimeout | ReadTimeoutError):
+        return True
+    return any(isinstance(argument, ReadTimeoutError) for argument in error.args)
 
 
 def _cause(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from requests import Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
 
 from keyfleet.clock import elapsed_s
 
@@ -22,7 +24,7 @@ KEEPALIVE_IDLE_S = 60
 KEEPALIVE_INTERVAL_S = 15
 KEEPALIVE_PROBES = 4
 
-_written = threading.local()
+_call = threading.local()
 
 
 def _keepalive_options() -> list[tuple[int, int, int]]:
@@ -38,16 +40,33 @@ def _keepalive_options() -> list[tuple[int, int, int]]:
     ]
 
 
+def _write(connection: HTTPConnection, request: Callable[..., None], args: Any, kwargs: Any) -> None:
+    """Connect, then write, so that it is known whether anything may have been written when one of them fails."""
+    if connection.is_closed:
+        connection.connect()
+    _call.is_begun = True
+    request(*args, **kwargs)
+    _call.written_s = elapsed_s()
+
+
 class _StampingHTTP(HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
-        super().request(*args, **kwargs)
-        _written.at_s = elapsed_s()
+        _write(self, super().request, args, kwargs)
 
 
 class _StampingHTTPS(HTTPSConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
-        super().request(*args, **kwargs)
-        _written.at_s = elapsed_s()
+        _write(self, super().request, args, kwargs)
+
+
+class _StampingSocksHTTP(SOCKSConnection):
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        _write(self, super().request, args, kwargs)
+
+
+class _StampingSocksHTTPS(SOCKSHTTPSConnection):
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        _write(self, super().request, args, kwargs)
 
 
 class _StampingHTTPPool(HTTPConnectionPool):
@@ -56,6 +75,18 @@ class _StampingHTTPPool(HTTPConnectionPool):
 
 class _StampingHTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _StampingHTTPS
+
+
+class _StampingSocksHTTPPool(HTTPConnectionPool):
+    ConnectionCls = _StampingSocksHTTP
+
+
+class _StampingSocksHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _StampingSocksHTTPS
+
+
+_POOLS = {"http": _StampingHTTPPool, "https": _StampingHTTPSPool}
+_SOCKS_POOLS = {"http": _StampingSocksHTTPPool, "https": _StampingSocksHTTPSPool}
 
 
 class StampingAdapter(HTTPAdapter):
@@ -72,12 +103,11 @@ class StampingAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, socket_options=_keepalive_options(), **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _StampingHTTPPool, "https": _StampingHTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, socket_options=_keepalive_options(), **kwargs)
-        if not str(proxy).lower().startswith("socks"):  # SOCKS pools bring connection classes of their own
-            manager.pool_classes_by_scheme = {"http": _StampingHTTPPool, "https": _StampingHTTPSPool}
+        manager.pool_classes_by_scheme = _SOCKS_POOLS if str(proxy).lower().startswith("socks") else _POOLS
         return manager
 
     def get_connection_with_tls_context(self, request: Any, verify: Any, *args: Any, **kwargs: Any) -> Any:
@@ -100,11 +130,17 @@ class StampingAdapter(HTTPAdapter):
         return response
 
     @staticmethod
-    def forget_written() -> None:
-        """Begin a call on this thread."""
-        _written.at_s = None
+    def begin_call() -> None:
+        """Forget what is known of this thread's last call."""
+        _call.is_begun = False
+        _call.written_s = None
+
+    @staticmethod
+    def is_begun() -> bool:
+        """Whether anything of this thread's last call may have been written."""
+        return getattr(_call, "is_begun", False)
 
     @staticmethod
     def written_s() -> float | None:
         """When this thread's last call was wholly written (monotonic clock), None if it was not."""
-        return getattr(_written, "at_s", None)
+        return getattr(_call, "written_s", None)

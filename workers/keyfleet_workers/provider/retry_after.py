@@ -20,7 +20,8 @@ def duration_ms(text: str) -> int | None:
     parts = _DURATION.findall(text.strip())
     if not parts or "".join(number + unit for number, unit in parts) != text.strip():
         return None
-    return round(sum(float(number) * _UNIT_MS[unit] for number, unit in parts))
+    total_ms = sum(float(number) * _UNIT_MS[unit] for number, unit in parts)
+    return round(total_ms) if total_ms < float("inf") else None
 
 
 def wait_asked_ms(headers: Mapping[str, str], *, now_s: float) -> int | None:
@@ -45,7 +46,7 @@ def _number(text: str | None, unit_ms: int) -> int | None:
         value = float(text) if text is not None else -1.0
     except ValueError:
         return None
-    return round(value * unit_ms) if 0 <= value < float("inf") else None
+    return round(min(value * unit_ms, MAX_WAIT_ASKED_MS)) if 0 <= value < float("inf") else None
 
 
 def _date(text: str | None, now_s: float) -> int | None:

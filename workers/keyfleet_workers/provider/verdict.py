@@ -84,7 +84,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, now_s: flo
     if status == 429 and {code, kind} & OUT_OF_CREDIT_CODES:
         return Verdict(VerdictKind.KEY_UNUSABLE, "out_of_credit", message, UNUSABLE_REST_MS, document)
     if status == 429 or (status == 503 and "slow_down" in (code, kind)):
-        cooldown_ms = DEFAULT_COOLDOWN_MS if wait_ms is None else wait_ms
+        cooldown_ms = wait_ms or DEFAULT_COOLDOWN_MS  # a wait of 0 gives none, as for OpenAI's official client
         return Verdict(VerdictKind.RATE_LIMITED, code or "rate_limited", message, cooldown_ms, document)
     if status == 401:
         return Verdict(VerdictKind.KEY_UNUSABLE, code or "invalid_api_key", message, UNUSABLE_REST_MS, document)
@@ -115,6 +115,6 @@ def _error_of(document: dict[str, Any] | None, body: bytes) -> tuple[str, str, s
     error = document.get("error") if document else None
     if isinstance(error, dict):
         code, kind, message = (error.get(field) for field in ("code", "type", "message"))
-        return str(code or kind or ""), str(kind or ""), str(message or "")
+        return str(code or kind or ""), str(kind or ""), str(message or "")[:MAX_MESSAGE_CHARACTERS]
     text = str(error) if error else body[: 4 * MAX_MESSAGE_CHARACTERS].decode(errors="replace")
     return "", "", text[:MAX_MESSAGE_CHARACTERS]

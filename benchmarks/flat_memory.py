@@ -1,0 +1,107 @@
+"""Whether memory stays flat: peaks of a small and of a large job, for producer, workers and server.
+
+`python -m benchmarks.flat_memory` from the root of the repository. Limits are out of the way. `--answer-bytes 50000`
+does the same with answers of 50 KB; fewer lines will do then (`--small 4000 --large 40000`). Peaks of processes are
+the kernel's own (VmHWM), the server's is its `used_memory_peak`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from benchmarks.support.files import BenchmarkKey, RequestShape, write_keys, write_requests
+from benchmarks.support.fleet_run import run_fleet
+from benchmarks.support.process_tree import ProcessTree
+from benchmarks.support.report import print_figure, print_table
+from keyfleet.embedded import EmbeddedServer
+from keyfleet.sim import SimAnswers, SimConfig, SimLatency, SimProcess
+
+RATIO_AIM = 1.10
+LATENCY_MS = 20.0
+
+
+@dataclass(slots=True)
+class ServerMemory:
+    """Asks the embedded server under `state_dir` for its peak, whenever it is there."""
+
+    state_dir: Path
+    peak_kib: float = 0.0
+    _client: redis.Redis | None = field(default=None)
+
+    def look(self) -> None:
+        """Take the present peak."""
+        path = EmbeddedServer(self.state_dir).socket_path
+        with contextlib.suppress(redis.RedisError, OSError):
+            if self._client is None and path.exists():
+                self._client = redis.Redis(unix_socket_path=str(path))
+            if self._client is not None:
+                memory = self._client.info("memory")
+                self.peak_kib = max(self.peak_kib, int(memory["used_memory_peak"]) / 1024)  # type: ignore[index] # not async
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", type=int, default=20_000, help="lines of the small job (default: 20000)")
+    parser.add_argument("--large", type=int, default=200_000, help="lines of the large job (default: 200000)")
+    parser.add_argument("--keys", type=int, default=2, help="keys, one worker process each (default: 2)")
+    parser.add_argument("--answer-bytes", type=int, default=0, help="filler in every answer (default: 0)")
+    return parser.parse_args()
+
+
+def peaks_kib(given: argparse.Namespace, lines: int) -> dict[str, float]:
+    """Run one job; the peak of each process and of the server's data, in KiB."""
+    keys = [BenchmarkKey(f"key-{number}") for number in range(1, given.keys + 1)]
+    config = SimConfig(
+        keys=tuple(key.at_the_stand_in() for key in keys),
+        latency=SimLatency(latency_ms=LATENCY_MS),
+        answers=SimAnswers(answer_bytes=given.answer_bytes),
+        track_bodies=False,
+    )
+    with tempfile.TemporaryDirectory(prefix="keyfleet-benchmark-") as name, SimProcess(config) as sim:
+        directory = Path(name)
+        requests = write_requests(directory / "requests.jsonl", lines, RequestShape())
+        server = ServerMemory(directory / "state")
+        keys_path = write_keys(directory / "keys.yaml", keys, sim.base_url)
+        figures = run_fleet(directory, requests, keys_path, also=server.look)
+        written = _count_lines(directory / "results.jsonl")
+    if written != lines:
+        raise RuntimeError(f"{written} results for {lines} lines")
+    return {**_peaks_of(figures.tree), "Redis used_memory": server.peak_kib}
+
+
+def _peaks_of(tree: ProcessTree) -> dict[str, float]:
+    peaks: dict[str, float] = {"producer": tree.processes[tree.root_pid].peak_rss_kib}
+    workers = tree.by_role("worker")
+    peaks.update({f"worker {number}": float(one.peak_rss_kib) for number, one in enumerate(workers, 1)})
+    peaks["workers together"] = float(sum(one.peak_rss_kib for one in workers))
+    return peaks
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def main() -> None:
+    """Run the small and the large job, print the ratios."""
+    given = parse_arguments()
+    small, large = peaks_kib(given, given.small), peaks_kib(given, given.large)
+    rows = []
+    for name, before in small.items():
+        after = large.get(name, 0.0)
+        rows.append([name, f"{before / 1024:.1f}", f"{after / 1024:.1f}", f"{after / before:.3f}"])
+    head = ["peak of", f"MiB at {given.small:,} lines", f"MiB at {given.large:,} lines", "ratio"]
+    print_table(head, rows)
+    worst = max(large.get(name, 0.0) / before for name, before in small.items())
+    print_figure("largest ratio", f"{worst:.3f}", f"at most {RATIO_AIM}", met=worst <= RATIO_AIM)
+
+
+if __name__ == "__main__":
+    main()

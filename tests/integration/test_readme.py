@@ -1,0 +1,88 @@
+"""The README's commands and code work as they stand."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from keyfleet.config import Environment, load_keys_file
+from keyfleet.sim import SimConfig, SimProcess
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of one language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def environment(directory: Path, sim: SimProcess | None = None) -> dict[str, str]:
+    """What the commands run in: their own state, and the stand-in in place of the provider."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    found = {**os.environ, "PATH": path, "KEYFLEET_STATE_DIR": str(directory / "state")}
+    if sim is not None:
+        found["OPENAI_BASE_URL"] = f"{sim.base_url}/v1"
+    return found
+
+
+def shell(command: str, directory: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-euc", command], cwd=directory, env=env, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def test_the_main_job_runs_with_the_commands_as_they_stand(tmp_path: Path) -> None:
+    line = blocks("json")[0].strip()
+    (tmp_path / "requests.jsonl").write_text(f"{line}\n" * 12, encoding="utf-8")
+    main, more = [block for block in blocks("bash") if "keyfleet run" in block]
+    commands = "\n".join(part for part in main.splitlines() if not part.startswith("pip install"))
+    with SimProcess(SimConfig(accept_any_key=True)) as sim:
+        done = shell(f"{commands}\n{more}", tmp_path, environment(tmp_path, sim))
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(row) for row in (tmp_path / "requests_results.jsonl").read_text().splitlines()]
+    assert len(rows) == 12
+    assert all(row[2] == {"row": 1} and row[1]["object"] == "chat.completion" for row in rows)
+    assert len((tmp_path / "first.jsonl").read_text().splitlines()) == 10
+    assert "nothing to do" in done.stderr
+
+
+def test_the_keys_file_can_be_read(tmp_path: Path) -> None:
+    text = next(block for block in blocks("yaml") if "keys:" in block)
+    path = tmp_path / "keys.yaml"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
+    keys = load_keys_file(path, Environment({"OPENAI_API_KEY_1": "sk-made-up"}))
+    assert [key.name for key in keys] == [entry["name"] for entry in yaml.safe_load(text)["keys"]]
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"^keyfleet (\w+)", README, re.MULTILINE))))
+def test_every_command_named_there_exists(command: str, tmp_path: Path) -> None:
+    done = shell(f"keyfleet {command} --help", tmp_path, environment(tmp_path))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
+def test_the_demo_shows_each_key_and_meets_no_rate_limit(tmp_path: Path) -> None:
+    command = f"make --no-print-directory -C {ROOT} -o .venv/installed KEYFLEET='{sys.executable} -m keyfleet' demo"
+    done = shell(command, tmp_path, environment(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "2,000 succeeded, 0 failed" in done.stderr
+    rows = re.findall(r"^(large|medium|small)\s+\d+\s+[\d,]+\s+\d+%\s+(\d+)$", done.stderr, re.MULTILINE)
+    assert rows == [("large", "0"), ("medium", "0"), ("small", "0")]
+    assert "The stand-in saw 0 requests over a limit." in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
+def test_every_make_target_named_there_exists(tmp_path: Path) -> None:
+    for target in sorted(set(re.findall(r"make (\w+)", README))):
+        done = shell(f"make -C {ROOT} --dry-run {target}", tmp_path, environment(tmp_path))
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,36 @@
+"""What integration and chaos tests share: real processes, their files, and the provider stand-in behind them."""
+
+from support.commands import Command, run_command, start_command
+from support.events import wait_until
+from support.files import (
+    batch_line,
+    bare_line,
+    errors_of,
+    lines_answered,
+    rows_of,
+    write_lines,
+)
+from support.place import Place, sim_key
+from support.processes import children_of, command_line, pids_of, signal_all, wait_until_gone
+from support.server import ServerProcess
+
+__all__ = [
+    "Command",
+    "Place",
+    "ServerProcess",
+    "bare_line",
+    "batch_line",
+    "children_of",
+    "command_line",
+    "errors_of",
+    "lines_answered",
+    "pids_of",
+    "rows_of",
+    "run_command",
+    "signal_all",
+    "sim_key",
+    "start_command",
+    "wait_until",
+    "wait_until_gone",
+    "write_lines",
+]

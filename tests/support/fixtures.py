@@ -1,0 +1,41 @@
+"""Fixtures for tests with real processes; a `conftest.py` that wants them imports them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from keyfleet.sim import SimConfig, SimProcess
+from support.place import Place
+from support.server import ServerProcess
+
+__all__ = ["StartSim", "broker", "place", "start_sim"]
+
+StartSim = Callable[[SimConfig], SimProcess]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Where a test types its commands; empty of processes afterwards."""
+    place = Place(tmp_path)
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def start_sim() -> Iterator[StartSim]:
+    """Starts a provider stand-in in a process of its own, which ends with the test."""
+    with ExitStack() as stack:
+        yield lambda config: stack.enter_context(SimProcess(config))
+
+
+@pytest.fixture
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A real server that the test may kill."""
+    server = ServerProcess(tmp_path_factory.mktemp("s"))
+    server.start()
+    yield server
+    server.kill()

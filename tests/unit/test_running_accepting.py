@@ -1,0 +1,113 @@
+"""Accepting: patience with a server that is full or away, and tickets that may fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pytest
+import redis
+
+from keyfleet.contract import Request
+from keyfleet.ledger import JobLedger
+from keyfleet.running import accepting
+from keyfleet.running.accepting import Acceptor
+from keyfleet.tickets import TicketOffice
+
+REQUESTS = [Request(str(number), "/v1/completions", "m", b"{}", 1) for number in range(3)]
+
+
+class Broker:
+    """A client, a ledger and a ticket office in one, which fail as they are told to."""
+
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
+        self.memory: list[dict[str, int]] = []
+        self.accepted: list[Request] = []
+        self.tickets: list[tuple[str, int]] = []
+        self.refuses_tickets = False
+        self.known: set[str] = set()
+
+    def info(self, section: str) -> dict[str, Any]:
+        return self.memory.pop(0) if self.memory else {"used_memory": 1, "maxmemory": 0}
+
+    def accept(self, queue: str, requests: Sequence[Request]) -> list[bool]:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.accepted += requests
+        return [request.id not in self.known for request in requests]
+
+    def issue_for(self, queue: str, requests: int, *, urgent: bool = False) -> None:
+        if self.refuses_tickets:
+            raise OSError("no way")
+        self.tickets.append((queue, requests))
+
+
+class Case:
+    def __init__(self) -> None:
+        self.broker = Broker()
+        self.said: list[str] = []
+        self.stopping = threading.Event()
+        self.on_say: Callable[[str], None] = lambda reason: None
+        self.acceptor = Acceptor(
+            cast(redis.Redis, self.broker),
+            cast(JobLedger, self.broker),
+            cast(TicketOffice, self.broker),
+            stopping=self.stopping,
+            say=self._say,
+        )
+
+    def _say(self, reason: str) -> None:
+        self.said.append(reason)
+        self.on_say(reason)
+
+
+@pytest.fixture
+def case(monkeypatch: pytest.MonkeyPatch) -> Case:
+    monkeypatch.setattr(accepting, "RETRY_S", 0.0)
+    return Case()
+
+
+def test_requests_are_written_and_get_the_tickets_they_need(case: Case) -> None:
+    assert case.acceptor.accept("q", REQUESTS)
+    assert case.broker.accepted == REQUESTS
+    assert case.broker.tickets == [("q", 3)]
+
+
+def test_what_the_ledger_has_already_gets_no_ticket(case: Case) -> None:
+    case.broker.known = {"0", "1"}
+    assert case.acceptor.accept("q", REQUESTS)
+    assert case.broker.tickets == [("q", 1)]
+
+
+def test_a_server_that_is_away_is_waited_for(case: Case) -> None:
+    case.broker.failures = [redis.ConnectionError("gone"), redis.TimeoutError("late")]
+    assert case.acceptor.accept("q", REQUESTS)
+    assert case.said == ["the broker doesn't answer"] * 2 + [""]
+    assert case.broker.accepted == REQUESTS
+
+
+def test_a_server_that_is_full_is_waited_for(case: Case) -> None:
+    case.broker.failures = [redis.exceptions.OutOfMemoryError("command not allowed")]
+    assert case.acceptor.accept("q", REQUESTS)
+    assert case.said == ["the broker's memory is full", ""]
+
+
+def test_nothing_is_accepted_once_memory_nears_its_limit(case: Case) -> None:
+    case.broker.memory = [{"used_memory": 81, "maxmemory": 100}, {"used_memory": 79, "maxmemory": 100}]
+    assert case.acceptor.accept("q", REQUESTS)
+    assert case.said == ["the broker's memory is 81% full", ""]
+    assert not case.broker.memory
+
+
+def test_whoever_stops_ends_the_wait_and_nothing_counts_as_accepted(case: Case) -> None:
+    case.broker.failures = [redis.ConnectionError("gone")] * 100
+    case.on_say = lambda reason: case.stopping.set()
+    assert not case.acceptor.accept("q", REQUESTS)
+    assert case.broker.accepted == []
+
+
+def test_tickets_that_can_not_be_sent_are_left_to_the_reaper(case: Case) -> None:
+    case.broker.refuses_tickets = True
+    assert case.acceptor.accept("q", REQUESTS)

@@ -1,0 +1,100 @@
+"""Admission: what a line costs, and whether any key can ever run it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from limits import RateLimitItem, parse
+
+from keyfleet.batch.lines import InputLine
+from keyfleet.batch.parse import LineFormat, LineParser, ParsedLine
+from keyfleet.config import KeyConfig, ModelLimits, SecretReference
+from keyfleet.errors import InvalidRequest
+from keyfleet.running.admission import Admission, ServedModels
+
+
+def key(name: str, *tokens: str, model: str | None = None, headroom: float = 0.0) -> KeyConfig:
+    items: tuple[RateLimitItem, ...] = tuple(parse(text) for text in tokens)
+    limits = ModelLimits((), items)
+    models = {} if model is None else {model: limits}
+    return KeyConfig(
+        name, SecretReference("${KEY}"), models=models, limits=limits if model is None else None, headroom=headroom
+    )
+
+
+def parsed(fields: dict[str, Any], line_format: LineFormat = "bare", url: str | None = None) -> ParsedLine:
+    raw = json.dumps(fields).encode()
+    return LineParser(line_format, url).parse(InputLine(7, 0, len(raw) + 1, raw))
+
+
+CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello there"}], "max_tokens": 50}
+
+
+def refused_by(served: ServedModels, model: str, cost_tokens: int) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        served.check(7, model, cost_tokens)
+    return caught.value
+
+
+def test_a_request_is_named_by_its_line_and_keeps_its_metadata_at_home() -> None:
+    request = Admission(None, None).request(parsed({**CHAT, "metadata": {"row": 3}}))
+    assert (request.id, request.endpoint, request.model) == ("7", "/v1/chat/completions", "gpt-4o-mini")
+    assert request.context == {"metadata": {"row": 3}}
+    assert b"metadata" not in request.body
+
+
+def test_a_request_costs_its_prompt_and_its_allowed_output() -> None:
+    small = Admission(None, None).request(parsed(CHAT)).cost_tokens
+    large = Admission(None, None).request(parsed({**CHAT, "max_tokens": 1050})).cost_tokens
+    assert large - small == 1000
+    assert 50 < small < 100
+
+
+def test_a_model_that_no_key_serves_is_refused_with_those_that_are() -> None:
+    error = refused_by(ServedModels([key("one", model="gpt-4o*"), key("two", model="o3")], 1.0), "claude", 1)
+    assert str(error) == "line 7: no configured key serves the model 'claude'; served are gpt-4o*, o3"
+    assert (error.code, error.field) == ("model_not_served", "model")
+
+
+def test_what_fits_the_largest_limit_exactly_is_admitted_and_one_more_is_not() -> None:
+    served = ServedModels([key("small", "100/minute"), key("large", "1000/minute", "5000/hour")], 1.0)
+    served.check(7, "any", 1000)
+    error = refused_by(served, "any", 1010)
+    assert error.code == "request_too_large"
+    assert str(error) == (
+        "line 7: the request costs 1010 tokens (prompt plus allowed output), 10 more than the largest limit ever "
+        "allows (1000 tokens of key large, 1000 per 1 minute)"
+    )
+
+
+def test_the_share_in_use_and_the_headroom_of_a_key_make_its_limits_smaller() -> None:
+    served = ServedModels([key("one", "1000/minute", headroom=0.5)], 0.5)
+    served.check(7, "any", 250)
+    assert refused_by(served, "any", 251).code == "request_too_large"
+
+
+def test_a_key_without_token_limits_takes_requests_of_any_size() -> None:
+    ServedModels([key("small", "100/minute"), key("open")], 1.0).check(7, "any", 10**9)
+
+
+def test_only_limits_of_keys_that_serve_the_model_count() -> None:
+    served = ServedModels([key("one", "100/minute", model="a"), key("two", "9000/minute", model="b")], 1.0)
+    assert refused_by(served, "a", 101).code == "request_too_large"
+
+
+def test_keys_are_never_sent_to_an_address_that_stands_in_the_input() -> None:
+    line = {"custom_id": "a", "method": "POST", "url": "https://evil.example/v1/chat/completions", "body": CHAT}
+    with pytest.raises(InvalidRequest, match="line 7: url: expected a path") as caught:
+        Admission(None, None).request(parsed(line, "batch"))
+    assert caught.value.code == "invalid_url"
+
+
+def test_a_full_url_of_the_command_line_is_taken() -> None:
+    line = parsed(CHAT, url="https://mine.example/v1/chat/completions")
+    assert Admission(None, None, takes_full_urls=True).request(line).endpoint == "/v1/chat/completions"
+
+
+def test_where_other_hosts_serve_nothing_is_refused_for_its_model() -> None:
+    assert Admission(None, None).request(parsed({**CHAT, "model": "unheard-of"})).model == "unheard-of"

@@ -1,0 +1,105 @@
+"""What a producer reads of the workers, and what it concludes."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from keyfleet import redis_keys
+from keyfleet.broker import connect
+from keyfleet.running.fleet_status import FleetStatus, WorkerStatus, read_fleet_status
+from keyfleet.running.fleet_watch import EMPTY_LOOKS, FleetWatch
+
+if TYPE_CHECKING:
+    from tests.conftest import StandIn
+
+STATUS = {
+    "key": "one",
+    "host": "here",
+    "pid": 1,
+    "in_flight": 2,
+    "slots": 32,
+    "short_of_slots": False,
+    "waits": {"gpt-4o": ["60 requests per 60 s", 5.0]},
+    "limits": [{"quota": "q", "unit": "requests", "amount": 60, "window_s": 60, "used": 30}],
+    "totals": {"succeeded": 4},
+}
+
+
+def say(client: redis.Redis, worker_id: str, status: dict[str, Any] | str, life_ms: int = 10_000) -> None:
+    text = status if isinstance(status, str) else json.dumps(status)
+    client.zadd(redis_keys.workers("main"), {worker_id: 1})
+    client.set(redis_keys.worker("main", worker_id), text, px=life_ms)
+
+
+def waiting(
+    reason: str, *, in_flight: int = 0, queue: str = "a", left_s: float = 60.0, name: str = "one"
+) -> WorkerStatus:
+    return WorkerStatus(name, "h", in_flight, 1, False, {queue: (reason, time.time() + left_s)}, (), {})
+
+
+def test_a_fleet_without_workers_has_an_empty_status(stand_in: StandIn) -> None:
+    assert read_fleet_status(stand_in.client(), "main") == FleetStatus()
+
+
+def test_every_worker_that_is_alive_is_read(stand_in: StandIn) -> None:
+    client = stand_in.client()
+    say(client, "w1", STATUS)
+    say(client, "w2", {**STATUS, "key": "two"})
+    found = read_fleet_status(client, "main")
+    assert sorted(worker.key_name for worker in found.workers) == ["one", "two"]
+    one = next(worker for worker in found.workers if worker.key_name == "one")
+    assert (one.in_flight, one.waits, one.limits[0].used) == (2, {"gpt-4o": ("60 requests per 60 s", 5.0)}, 30)
+
+
+def test_a_worker_that_has_said_nothing_for_long_is_not_counted(stand_in: StandIn) -> None:
+    client = stand_in.client()
+    say(client, "w1", STATUS, life_ms=1000)
+    stand_in.clock.advance_ms(2000)
+    assert read_fleet_status(client, "main") == FleetStatus()
+
+
+def test_the_status_of_a_worker_of_another_version_is_left_out(stand_in: StandIn) -> None:
+    client = stand_in.client()
+    say(client, "w1", STATUS)
+    say(client, "w2", {"key": "newer"})
+    say(client, "w3", {**STATUS, "limits": [{"amount": 1, "colour": "blue"}]})
+    say(client, "w4", "no JSON")
+    say(client, "w5", "[]")
+    assert [worker.key_name for worker in read_fleet_status(client, "main").workers] == ["one"]
+
+
+def test_waits_are_counted_by_reason_for_the_queues_asked_for() -> None:
+    fleet = FleetStatus((waiting("slow"), waiting("slow"), waiting("gone", left_s=-1.0), waiting("far", queue="b")))
+    assert fleet.waits({"a"}) == {"slow": 2}
+
+
+def test_keys_are_unusable_only_when_each_of_them_is() -> None:
+    refused = waiting("key_unusable: invalid_api_key")
+    assert FleetStatus((refused,)).all_keys_unusable({"a"}) == "one: invalid_api_key"
+    assert FleetStatus(()).all_keys_unusable({"a"}) is None
+    for other in (waiting("60 requests per 60 s"), waiting("key_unusable: x", in_flight=1), waiting("x", queue="b")):
+        assert FleetStatus((refused, other)).all_keys_unusable({"a"}) is None
+
+
+def test_a_broker_that_is_away_is_not_taken_for_a_fleet_without_workers(stand_in: StandIn) -> None:
+    client = stand_in.client()
+    watch = FleetWatch(client, "main")
+    assert not watch.saw_no_worker
+    for _ in range(EMPTY_LOOKS - 1):
+        watch.look()
+        assert not watch.saw_no_worker
+    watch.look()
+    assert watch.saw_no_worker
+    say(client, "w1", STATUS)
+    watch.look()
+    assert not watch.saw_no_worker
+    assert len(watch.status.workers) == 1
+    away = FleetWatch(connect("redis://127.0.0.1:1/0"), "main")
+    for _ in range(EMPTY_LOOKS):
+        away.look()
+    assert away.status == FleetStatus()
+    assert not away.saw_no_worker

@@ -1,0 +1,347 @@
+"""A run's session: what its workers are started with, and whole runs on a stand-in server without any worker."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from keyfleet import redis_keys
+from keyfleet.broker import ServerWatch
+from keyfleet.config import Environment, KeyConfig, KeySource, SecretReference, Settings
+from keyfleet.contract import Outcome
+from keyfleet.errors import BrokerUnavailable, ConfigurationError
+from keyfleet.ledger import Finish, JobLedger, JobOptions, Transitions
+from keyfleet.ledger.codec import request_key
+from keyfleet.redis_keys import QueueKeys
+from keyfleet.running import RunOptions, RunSession, connection, ending, fleet_watch, session
+from keyfleet.running.connection import Connection, concurrency_per_key, worker_arguments
+from keyfleet.running.snapshot import End, Snapshot
+from keyfleet.tickets import TicketOffice, make_app
+
+if TYPE_CHECKING:
+    from tests.conftest import StandIn
+
+FLEET, QUEUE = "main", "m"
+
+
+def settings(tmp_path: Path, **more: Any) -> Settings:
+    return Settings(state_dir=tmp_path, **{"broker_url": "redis://:s3cret@127.0.0.1:1/0", **more})
+
+
+def source(*workers: int, path: Path | None = None) -> KeySource:
+    keys = tuple(
+        KeyConfig(f"k{number}", SecretReference("sk-literal"), workers=count) for number, count in enumerate(workers)
+    )
+    return KeySource(keys, "keys", path)
+
+
+@pytest.mark.parametrize(
+    ("max_calls", "concurrency", "workers", "expected"),
+    [
+        (None, None, (1, 1), None),
+        (None, 8, (1, 1), 8),
+        (100, None, (1, 1), 50),
+        (100, None, (1, 3), 25),
+        (100, 8, (1, 1), 8),
+        (100, 80, (1, 1), 50),
+        (2, None, (1, 1, 1), 1),
+    ],
+)
+def test_a_bound_of_all_calls_is_shared_by_the_workers(
+    tmp_path: Path, max_calls: int | None, concurrency: int | None, workers: tuple[int, ...], expected: int | None
+) -> None:
+    found = concurrency_per_key(settings(tmp_path, max_calls=max_calls, concurrency=concurrency), source(*workers))
+    assert found == expected
+
+
+def test_workers_are_started_with_the_options_of_the_run(tmp_path: Path) -> None:
+    options = RunOptions(
+        "in.jsonl", url="https://mine.example/v1/embeddings", requests_per_minute=60.0, tokens_per_minute=5000.0
+    )
+    given = settings(tmp_path, fleet="mine", use=0.7, concurrency=9, log_level=logging.DEBUG)
+    arguments = worker_arguments(given, options, source(1, path=Path("keys.yaml")))
+    pairs = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    assert pairs == {
+        "--fleet": "mine",
+        "--use": "70%",
+        "--log-level": "20",
+        "--concurrency": "9",
+        "--keys": "keys.yaml",
+        "--base-url": "https://mine.example/v1",
+        "--requests-per-minute": "60.0",
+        "--tokens-per-minute": "5000.0",
+    }
+
+
+def test_no_secret_stands_on_the_command_line_of_workers(tmp_path: Path) -> None:
+    arguments = worker_arguments(settings(tmp_path), RunOptions("in.jsonl"), source(1))
+    assert "s3cret" not in " ".join(arguments)
+    assert "sk-literal" not in " ".join(arguments)
+
+
+class Fleet:
+    """Stands for server and workers: a stand-in server, and answers that a test gives."""
+
+    def __init__(self, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.client = client
+        self.transitions = Transitions(client, FLEET, lease_ms=30_000, declare_flags=False)
+        self.job_id = ""
+        monkeypatch.setattr(session, "open_connection", self._open_connection)
+        monkeypatch.setattr(client, "info", lambda section: {"used_memory": 1})  # which the stand-in doesn't know
+
+    def _open_connection(
+        self, given: Settings, options: RunOptions, keys: Any, files: Any, stack: ExitStack, **_: Any
+    ) -> Connection:
+        self.job_id = files.job_id
+        ledger = JobLedger(self.client, FLEET, files.job_id, JobOptions(echo=True), declare_flags=False)
+        tickets = TicketOffice(make_app("memory://", FLEET))
+        stack.callback(tickets.close)
+        return Connection(given, self.client, ServerWatch(), ledger, tickets, None)
+
+    def open_ids(self) -> list[str]:
+        keys: Any = self.client.hkeys(QueueKeys(FLEET, QUEUE).requests)
+        return sorted(key.decode().partition(":")[2] for key in keys)
+
+    def hold(self, request_id: str) -> None:
+        """A worker takes a request."""
+        key = request_key(self.job_id, request_id)
+        self.client.zrem(QueueKeys(FLEET, QUEUE).ready_bulk, key)
+        self.client.hset(QueueKeys(FLEET, QUEUE).leases, key, "token")
+
+    def answer(self, *request_ids: str) -> None:
+        """A worker delivers the outcomes of requests."""
+        for request_id in request_ids:
+            outcome = Outcome(request_id, True, 200, b'{"a":1}', 1, key_name="one", tokens=3)
+            self.transitions.finish(QUEUE, self.job_id, [Finish(request_key(self.job_id, request_id), "", outcome)])
+
+
+@pytest.fixture
+def fleet(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    monkeypatch.setattr(session, "LOOK_S", 0.005)
+    monkeypatch.setattr(ending, "LOOK_S", 0.005)
+    monkeypatch.setattr(fleet_watch, "STATUS_S", 0.005)
+    yield Fleet(stand_in.client(), monkeypatch)
+
+
+def write_input(path: Path, lines: int) -> Path:
+    path.write_text("".join(json.dumps({"model": QUEUE, "prompt": "p", "max_tokens": 1}) + "\n" for _ in range(lines)))
+    return path
+
+
+def new_session(tmp_path: Path, **options: Any) -> RunSession:
+    run_options = RunOptions(str(tmp_path / "in.jsonl"), use_local_workers=False, **options)
+    found = RunSession(run_options, settings(tmp_path), Environment({}), None)
+    assert found.open() is None
+    found.connect()
+    return found
+
+
+def run(found: RunSession, show: Callable[[Snapshot], None]) -> End:
+    try:
+        return found.run(show)
+    finally:
+        found.close()
+
+
+def results(tmp_path: Path) -> int:
+    return len((tmp_path / "in_results.jsonl").read_text().splitlines())
+
+
+def test_a_run_ends_when_every_line_has_its_result(fleet: Fleet, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.jsonl", 5)
+    found = new_session(tmp_path)
+    snapshots: list[Snapshot] = []
+
+    def show(snapshot: Snapshot) -> None:
+        snapshots.append(snapshot)
+        fleet.answer(*fleet.open_ids())
+
+    assert run(found, show) is End.DONE
+    assert results(tmp_path) == 5
+    assert (found.tally.succeeded, found.files.exit_code) == (5, 0)
+    assert (snapshots[-1].finished, snapshots[-1].total_lines, snapshots[-1].in_window) == (5, 5, 0)
+    assert not fleet.client.exists(redis_keys.job(FLEET, fleet.job_id))
+
+
+def test_the_first_interrupt_takes_back_what_waits_and_waits_for_what_is_under_way(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    write_input(tmp_path / "in.jsonl", 5)
+    found = new_session(tmp_path)
+    found_again: list[Snapshot] = []
+    fleet.client.set(redis_keys.worker(FLEET, "w"), json.dumps(WORKER))  # it lives
+    fleet.client.zadd(redis_keys.workers(FLEET), {"w": 1})
+
+    def show(snapshot: Snapshot) -> None:
+        if not snapshot.interrupted and len(fleet.open_ids()) == 5:
+            fleet.hold("2")
+            found.interrupt()
+        if snapshot.interrupted and fleet.open_ids() == ["2"]:
+            found_again.append(snapshot)
+            if len(found_again) == 3:
+                fleet.answer("2")
+
+    assert run(found, show) is End.INTERRUPTED
+    assert results(tmp_path) == 1
+    assert fleet.open_ids() == []
+
+
+WORKER = {
+    **{"key": "one", "host": "h", "in_flight": 1, "slots": 1, "short_of_slots": False},
+    **{"waits": {}, "limits": [], "totals": {}},
+}
+
+
+def test_an_interrupted_run_goes_on_with_what_is_left(fleet: Fleet, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.jsonl", 5)
+    first = new_session(tmp_path)
+
+    def answer_two(snapshot: Snapshot) -> None:
+        if len(fleet.open_ids()) == 5:
+            fleet.answer("1", "4")
+        if snapshot.finished == 2:
+            first.interrupt()
+
+    assert run(first, answer_two) is End.INTERRUPTED
+    asked: set[str] = set()
+
+    def answer_all(snapshot: Snapshot) -> None:
+        ids = fleet.open_ids()
+        asked.update(ids)
+        fleet.answer(*ids)
+
+    second = new_session(tmp_path)
+    assert run(second, answer_all) is End.DONE
+    assert asked == {"2", "3", "5"}
+    assert results(tmp_path) == 5
+
+
+def test_outcomes_that_came_while_nobody_collected_are_not_sent_for_again(fleet: Fleet, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.jsonl", 3)
+    first = new_session(tmp_path)
+
+    def hold_one(snapshot: Snapshot) -> None:
+        if len(fleet.open_ids()) == 3:
+            fleet.hold("2")
+            first.interrupt()
+            first.interrupt()
+
+    assert run(first, hold_one) is End.INTERRUPTED
+    fleet.answer("2")
+    asked: set[str] = set()
+
+    def answer_all(snapshot: Snapshot) -> None:
+        ids = fleet.open_ids()
+        asked.update(ids)
+        fleet.answer(*ids)
+
+    assert run(new_session(tmp_path), answer_all) is End.DONE
+    assert asked == {"1", "3"}
+    assert results(tmp_path) == 3
+
+
+def test_a_run_without_progress_gives_up(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_input(tmp_path / "in.jsonl", 2)
+    run_options = RunOptions(str(tmp_path / "in.jsonl"), use_local_workers=False)
+    found = RunSession(run_options, settings(tmp_path, give_up_after_s=0.02), Environment({}), None)
+    found.open()
+    found.connect()
+    assert run(found, lambda snapshot: None) is End.STOPPED
+    assert found.stop_reason == "nothing was finished for 0 s (--give-up-after)"
+    assert fleet.open_ids() == []
+
+
+def test_calls_of_workers_that_are_gone_keep_no_run_from_giving_up(fleet: Fleet, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.jsonl", 2)
+    run_options = RunOptions(str(tmp_path / "in.jsonl"), use_local_workers=False)
+    found = RunSession(run_options, settings(tmp_path, give_up_after_s=0.3), Environment({}), None)
+    found.open()
+    found.connect()
+
+    def show(snapshot: Snapshot) -> None:
+        if not snapshot.interrupted and "2" in fleet.open_ids():
+            fleet.hold("2")
+
+    assert run(found, show) is End.STOPPED
+
+
+def test_a_line_that_was_lost_on_the_way_is_found_at_the_end(fleet: Fleet, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.jsonl", 4)
+    found = new_session(tmp_path)
+    is_lost: list[bool] = []
+
+    def show(snapshot: Snapshot) -> None:
+        if not is_lost and len(fleet.open_ids()) == 4:
+            is_lost.append(True)
+            found._pipeline.window.remove("3")
+            key = request_key(fleet.job_id, "3")
+            for name in (QueueKeys(FLEET, QUEUE).requests, QueueKeys(FLEET, QUEUE).places):
+                fleet.client.hdel(name, key)
+        if is_lost:
+            fleet.answer(*fleet.open_ids())
+
+    assert run(found, show) is End.DONE
+    assert results(tmp_path) == 4
+
+
+def test_a_broker_that_is_gone_at_the_start_is_said_in_one_line(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_input(tmp_path / "in.jsonl", 1)
+    found = new_session(tmp_path)
+
+    def away() -> None:
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(found._connection.ledger, "open", away)
+    with pytest.raises(BrokerUnavailable, match="stopped answering at the start"):
+        run(found, lambda snapshot: None)
+
+
+def test_a_job_is_done_even_if_the_broker_is_gone_by_then(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_input(tmp_path / "in.jsonl", 1)
+    found = new_session(tmp_path)
+
+    def away() -> None:
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(found._connection.ledger, "close", away)
+    assert run(found, lambda snapshot: fleet.answer(*fleet.open_ids())) is End.DONE
+    assert "stays in the broker" in caplog.text
+
+
+def test_a_wrong_url_leaves_no_file_open(tmp_path: Path) -> None:
+    write_input(tmp_path / "in.jsonl", 1)
+    options = RunOptions(str(tmp_path / "in.jsonl"), url="ftp://nowhere/v1/x", use_local_workers=False)
+    with pytest.raises(ConfigurationError, match="--url"):
+        RunSession(options, settings(tmp_path), Environment({}), None).open()
+    options = RunOptions(str(tmp_path / "in.jsonl"), overwrite=True, use_local_workers=False)
+    again = RunSession(options, settings(tmp_path), Environment({}), None)
+    assert again.open() is None  # its lock was given back
+    again.close()
+
+
+def test_the_embedded_server_forgets_a_run_that_is_done_and_only_that(stand_in: StandIn, tmp_path: Path) -> None:
+    client = stand_in.client()
+    ours, others = redis_keys.queues("run-1"), redis_keys.queues("run-2")
+    given = settings(tmp_path, fleet="run-1")
+    ledger = JobLedger(client, "run-1", "job", JobOptions(), declare_flags=False)
+    tickets = TicketOffice(make_app("memory://", "run-1"))
+    for server, is_done, left in ((None, True, 2), (object(), False, 2), (object(), True, 1)):
+        client.sadd(ours, "q")
+        client.sadd(others, "q")
+        found = Connection(given, client, ServerWatch(), ledger, tickets, server)  # type: ignore[arg-type]
+        if is_done:
+            found.job_is_done()
+        found.forget_fleet()
+        assert client.exists(ours, others) == left
+    assert connection.FLEET_ID_CHARACTERS <= 40 - len("run-")
