@@ -23,7 +23,11 @@ def assert_clean(sim: SimProcess, requests: int) -> dict[str, Any]:
 def test_a_job_goes_through_three_keys_with_each_line_once_and_none_above_a_limit(
     place: Place, start_sim: StartSim
 ) -> None:
-    keys = (sim_key("a", "40/1 second"), sim_key("b", "60/1 second"), sim_key("c", "100/1 second", tokens="4000/1 second"))
+    keys = (
+        sim_key("a", "40/1 second"),
+        sim_key("b", "60/1 second"),
+        sim_key("c", "100/1 second", tokens="4000/1 second"),
+    )
     sim = start_sim(SimConfig(keys=keys))
     place.write_keys(sim, keys)
     write_lines(place.directory / "in.jsonl", [bare_line(n, metadata={"row": n}) for n in range(1, 301)])
@@ -55,7 +59,9 @@ def test_batch_lines_end_in_an_output_and_an_errors_file(place: Place, start_sim
     assert all(row["error"] is None and row["response"]["status_code"] == 200 for row in answered)
     assert all(set(row) == {"id", "custom_id", "response", "error"} for row in answered)
     assert all(row["response"]["body"]["object"] == "chat.completion" for row in answered)
-    refused = {(row["custom_id"], row["response"]["status_code"] if row["response"] else None) for row in failures(place)}
+    refused = {
+        (row["custom_id"], row["response"]["status_code"] if row["response"] else None) for row in failures(place)
+    }
     assert refused == {("id-7", 400), ("id-9", 500), ("id-3", None)}
     twice = next(row for row in failures(place) if row["custom_id"] == "id-3")
     assert twice["error"]["code"] == "duplicate_custom_id"
