@@ -1,20 +1,18 @@
-"""What all tests share: a clean environment, a steady profile of hypothesis, and a stand-in server with its own clock."""
+"""What all tests share: a clean environment, a steady profile of hypothesis, and a stand-in for the server."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
-from typing import Any
 
-import fakeredis
 import pytest
-import redis
 from fakeredis import _helpers
 from fakeredis._socket import _base
 from fakeredis.commands_mixins import server_mixin
 from fakeredis.model import _stream
 from hypothesis import HealthCheck, settings
+
+from support.stand_in import ServerClock, StandIn
 
 settings.register_profile(
     "keyfleet",
@@ -53,24 +51,6 @@ def clean_environment() -> Iterator[None]:
         yield
 
 
-class ServerClock:
-    """The clock of every stand-in server: it stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.now_ms = 1_700_000_000_000
-
-    def advance_ms(self, duration_ms: int) -> None:
-        """Let time pass, or step back."""
-        self.now_ms += duration_ms
-
-    def time(self) -> float:
-        """As `time.time`."""
-        return self.now_ms / 1000
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
-
-
 @pytest.fixture(scope="session")
 def server_clock() -> Iterator[ServerClock]:
     """The one clock of all stand-in servers; for the whole session, so that hypothesis may use it."""
@@ -79,18 +59,6 @@ def server_clock() -> Iterator[ServerClock]:
         for module in (_helpers, _base, server_mixin, _stream):
             patch.setattr(module, "time", clock)
         yield clock
-
-
-class StandIn:
-    """Makes empty stand-in servers that run Lua, on the clock of `server_clock`."""
-
-    def __init__(self, clock: ServerClock) -> None:
-        self.clock = clock
-
-    def client(self) -> redis.Redis:
-        """A client of a new server."""
-        client: redis.Redis = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7,)))
-        return client
 
 
 @pytest.fixture(scope="session")
