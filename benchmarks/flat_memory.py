@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from benchmarks.support.files import BenchmarkKey, RequestShape, write_keys, wri
 from benchmarks.support.fleet_run import run_fleet
 from benchmarks.support.process_tree import ProcessTree
 from benchmarks.support.report import print_figure, print_table
+from benchmarks.support.scratch import scratch_directory, state_dir_in
 from keyfleet.embedded import EmbeddedServer
 from keyfleet.sim import SimAnswers, SimConfig, SimLatency, SimProcess
 
@@ -64,10 +64,9 @@ def peaks_kib(given: argparse.Namespace, lines: int) -> dict[str, float]:
         answers=SimAnswers(answer_bytes=given.answer_bytes),
         track_bodies=False,
     )
-    with tempfile.TemporaryDirectory(prefix="keyfleet-benchmark-") as name, SimProcess(config) as sim:
-        directory = Path(name)
+    with scratch_directory() as directory, SimProcess(config) as sim:
         requests = write_requests(directory / "requests.jsonl", lines, RequestShape())
-        server = ServerMemory(directory / "state")
+        server = ServerMemory(state_dir_in(directory))
         keys_path = write_keys(directory / "keys.yaml", keys, sim.base_url)
         figures = run_fleet(directory, requests, keys_path, also=server.look)
         written = _count_lines(directory / "results.jsonl")

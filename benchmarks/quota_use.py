@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import argparse
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks.support.call_span import CallSpan
 from benchmarks.support.files import BenchmarkKey, RequestShape, write_keys, write_requests
 from benchmarks.support.fleet_run import run_fleet
 from benchmarks.support.report import print_figure, print_table
+from benchmarks.support.scratch import scratch_directory
 from benchmarks.support.shortest_time import KeyCapacity, most_started, shortest_start_s
 from keyfleet.sim import SimAnswers, SimConfig, SimLatency, SimProcess
 
@@ -131,8 +130,7 @@ def main() -> None:
         ),
         answers=SimAnswers(bytes_per_token=shape.bytes_per_token(cost_tokens)),
     )
-    with tempfile.TemporaryDirectory(prefix="keyfleet-benchmark-") as name, SimProcess(config) as sim:
-        directory = Path(name)
+    with scratch_directory() as directory, SimProcess(config) as sim:
         requests = write_requests(directory / "requests.jsonl", lines, shape)
         with CallSpan(sim) as span:
             run_fleet(directory, requests, write_keys(directory / "keys.yaml", keys, sim.base_url))

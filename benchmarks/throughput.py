@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from benchmarks.support.files import ENDPOINT, BenchmarkKey, RequestShape, write
 from benchmarks.support.fleet_run import RunFigures, run_fleet, run_watched
 from benchmarks.support.process_tree import cpu_seconds, sum_by_role
 from benchmarks.support.report import print_figure, print_table
+from benchmarks.support.scratch import scratch_directory
 from benchmarks.support.yardstick import PROTOTYPE_CALL_MS, plain_call_ms
 from keyfleet.sim import SimAnswers, SimConfig, SimLatency, SimProcess
 
@@ -131,11 +131,11 @@ def main() -> None:
     """Run both, print the ratio."""
     given = parse_arguments()
     found: dict[str, tuple[Measured, float]] = {}
-    with tempfile.TemporaryDirectory(prefix="keyfleet-benchmark-") as name:
+    with scratch_directory() as directory:
         for approach, title in (("keyfleet", "keyfleet run"), ("one-loop", "one asyncio loop with aiohttp")):
             if given.only in (None, approach):
-                start_up = measure(given, Path(name), START_UP_LINES, approach)
-                run = measure(given, Path(name), given.lines, approach)
+                start_up = measure(given, directory, START_UP_LINES, approach)
+                run = measure(given, directory, given.lines, approach)
                 found[approach] = (run, print_run(title, run, start_up))
     if "keyfleet" in found:
         print_beside_prototype(*found["keyfleet"])

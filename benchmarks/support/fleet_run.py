@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.support.process_tree import ProcessTree
+from benchmarks.support.scratch import state_dir_in
 
 __all__ = ["RunFigures", "clean_environment", "run_fleet", "run_watched"]
 
@@ -62,4 +63,4 @@ def run_fleet(
     """`keyfleet run` over `input_path` with an embedded server and workers of its own, all under `directory`."""
     command = [sys.executable, "-m", "keyfleet", "run", str(input_path), "--keys", str(keys_path)]
     command += ["-o", str(directory / "results.jsonl"), "--overwrite", "--no-progress", *options]
-    return run_watched(command, {"KEYFLEET_STATE_DIR": str(directory / "state")}, cwd=directory, also=also)
+    return run_watched(command, {"KEYFLEET_STATE_DIR": str(state_dir_in(directory))}, cwd=directory, also=also)

@@ -7,7 +7,7 @@ becomes the script's `#!lua flags=` line: scripts that free memory must run even
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -32,8 +32,14 @@ class Script:
     """A script registered with one client; calling it sends EVALSHA, and EVAL where the server has forgotten it."""
 
     def __init__(self, client: redis.Redis, source: str) -> None:
+        self._evaluate: Callable[..., Any] = client.execute_command
         self._script = client.register_script(source)
 
     def __call__(self, keys: Sequence[str], args: Sequence[Any], client: Any = None) -> Any:
         """Run the script; with a pipeline as `client`, only queue it there."""
+        if client is None:
+            try:  # what redis-py's own call comes to, without its layers, which took a sixth of the client's time
+                return self._evaluate("EVALSHA", self._script.sha, len(keys), *keys, *args)
+            except redis.exceptions.NoScriptError:
+                pass
         return self._script(keys=list(keys), args=list(args), client=client)

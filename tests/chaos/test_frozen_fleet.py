@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 
 from keyfleet.sim import SimConfig, SimLatency
-from support import Place, bare_line, lines_answered, rows_of, signal_all, sim_key, wait_until, write_lines
+from support import Place, bare_line, lines_answered, signal_all, sim_key, wait_until, write_lines, written_lines
 from support.fixtures import StartSim
 
 LINES = 200
@@ -23,7 +23,7 @@ def test_a_fleet_that_slept_goes_on_and_sends_nothing_twice(place: Place, start_
     write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(1, LINES + 1)])
     output = place.directory / "in_results.jsonl"
     command = place.start("run", "in.jsonl")
-    wait_until(lambda: len(rows_of(output)) >= LINES // 4, "a quarter of the job is written")
+    wait_until(lambda: written_lines(output) >= LINES // 4, "a quarter of the job is written")
     asleep = place.pids()
     signal_all(asleep, signal.SIGSTOP)
     threading.Event().wait(ASLEEP_S)  # time itself is what is tested here

@@ -20,6 +20,7 @@ from support import (
     sim_key,
     wait_until,
     write_lines,
+    written_lines,
 )
 from support.fixtures import StartSim
 
@@ -40,13 +41,9 @@ def begin(place: Place, start_sim: StartSim, keys: tuple[SimKey, ...] = KEYS) ->
     return sim, command, output
 
 
-def written_lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
 def workers_of(place: Place) -> list[int]:
     """The worker processes, one for each key."""
-    (supervisor,) = place.pids("worker --all")
+    (supervisor,) = place.pids("-m keyfleet worker --all")
     workers = children_of(supervisor)
     assert len(workers) == len(KEYS)
     return workers

@@ -16,12 +16,14 @@ from keyfleet.embedded import EmbeddedServer
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedServer]:
     """The embedded server in a state directory of its own. It is the last user that ends it."""
-    with tempfile.TemporaryDirectory(prefix="kf-", ignore_cleanup_errors=True) as state_dir:
-        with EmbeddedServer(Path(state_dir)) as running:
-            client = connect(running.url)
-            client.config_set("appendfsync", "no")  # only what is under test here needs to be on disk at once
-            client.close()
-            yield running
+    with (
+        tempfile.TemporaryDirectory(prefix="kf-", ignore_cleanup_errors=True) as state_dir,
+        EmbeddedServer(Path(state_dir)) as running,
+    ):
+        client = connect(running.url)
+        client.config_set("appendfsync", "no")  # only what is under test here needs to be on disk at once
+        client.close()
+        yield running
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def wait_until_ended(state_dir: Path) -> None:
 
 def call(server: EmbeddedServer, *command: str) -> Any:
     with connect(server.url) as client:
-        return client.execute_command(*command)  # type: ignore[no-untyped-call]
+        return client.execute_command(*command)
 
 
 def facts(server: EmbeddedServer) -> dict[str, Any]:
@@ -197,21 +197,23 @@ def test_a_state_directory_that_can_not_be_used_is_named(tmp_path: Path) -> None
 
 
 def test_a_watch_notices_a_restart_before_anything_is_done_there(state_dir: Path, running: EmbeddedServer) -> None:
+    changes: list[bool] = []
     watch = ServerWatch(refuse_first=True)
+    watch.tell_changes_to(lambda: changes.append(watch.changed))
     client = connect(running.url, watch=watch)
     client.ping()
     client.connection_pool.disconnect()
     client.ping()
-    assert not watch.changed
+    assert changes == []
     os.kill(facts(running)["process_id"], signal.SIGKILL)
     with EmbeddedServer(state_dir):  # waits until it is back
         pass
     with pytest.raises(redis.ConnectionError, match="restarted"):
         client.set("a", "1")
-    assert watch.changed
+    assert changes == [True]
     watch.dealt_with()
     client.set("a", "2")
-    assert not watch.changed
+    assert (changes, watch.changed) == ([True], False)
     client.close()
 
 

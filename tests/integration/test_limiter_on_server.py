@@ -50,7 +50,7 @@ def hammer(url: str, limits: Sequence[QuotaLimit], seed: int) -> list[tuple[int,
     chance = random.Random(seed)
     client = connect(url)
     storage = storage_on(client)
-    grants = []
+    grants: list[tuple[int, tuple[int, ...]]] = []
     ends_s = time.monotonic() + HAMMERING_S
     while time.monotonic() < ends_s:
         costs = [(1, chance.randint(1, 60)) for _ in range(chance.randint(1, 5))]

@@ -9,6 +9,7 @@ from support.files import (
     lines_answered,
     rows_of,
     write_lines,
+    written_lines,
 )
 from support.place import Place, sim_key
 from support.processes import children_of, command_line, pids_of, signal_all, wait_until_gone
@@ -33,4 +34,5 @@ __all__ = [
     "wait_until",
     "wait_until_gone",
     "write_lines",
+    "written_lines",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["bare_line", "batch_line", "errors_of", "lines_answered", "rows_of", "write_lines"]
+__all__ = ["bare_line", "batch_line", "errors_of", "lines_answered", "rows_of", "write_lines", "written_lines"]
 
 MODEL = "sim-model"
 
@@ -52,3 +52,8 @@ def lines_answered(path: Path) -> Counter[int]:
 def errors_of(path: Path) -> list[str]:
     """The texts of all failed rows of a bare output."""
     return [" | ".join(answer) for _, answer, *_ in rows_of(path) if isinstance(answer, list)]
+
+
+def written_lines(path: Path) -> int:
+    """How many whole rows an output has by now; for looking while it is written, when the last may be half there."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0

@@ -16,7 +16,7 @@ from keyfleet_workers.binding import Quota
 from keyfleet_workers.dispatch.taker import Taker
 
 if TYPE_CHECKING:
-    from tests.conftest import ServerClock, StandIn
+    from support.stand_in import ServerClock, StandIn
 
 LEASE_MS = 30_000
 NO_QUOTA = Quota("none", ())

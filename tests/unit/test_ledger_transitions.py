@@ -16,7 +16,7 @@ from keyfleet_workers.binding import Quota
 from keyfleet_workers.dispatch.taker import Taker
 
 if TYPE_CHECKING:
-    from tests.conftest import StandIn
+    from support.stand_in import StandIn
 
 LEASE_MS = 30_000
 NO_QUOTA = Quota("none", ())
@@ -71,7 +71,7 @@ class Ledger:
         return [outcome for _, outcome in self.job.outcomes("0", count=100)]
 
     def counts(self) -> tuple[int, int]:
-        found = self.client.hmget(redis_keys.job("f", "job"), "succeeded", "failed")
+        found = self.client.hmget(redis_keys.job("f", "job"), ["succeeded", "failed"])
         assert isinstance(found, list)
         return int(found[0] or 0), int(found[1] or 0)
 

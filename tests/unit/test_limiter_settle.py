@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from keyfleet_workers.limiter import ExactRedisStorage, QuotaLimit, Settlement
 
 if TYPE_CHECKING:
-    from tests.conftest import StandIn
+    from support.stand_in import StandIn
 
 LIMIT = QuotaLimit("window", "tokens", 100, 1000, 0)
 

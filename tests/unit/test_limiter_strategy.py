@@ -13,7 +13,7 @@ from limits.strategies import RateLimiter
 from keyfleet_workers.limiter import ExactRedisStorage, ExactSlidingWindowRateLimiter
 
 if TYPE_CHECKING:
-    from tests.conftest import StandIn
+    from support.stand_in import StandIn
 
 MINUTE = RateLimitItemPerMinute(10)
 

@@ -9,7 +9,6 @@ from typing import cast
 
 import pytest
 import redis
-from support.events import wait_until
 
 from keyfleet.batch.formats import Row, blank_row
 from keyfleet.batch.lines import Fed
@@ -23,6 +22,7 @@ from keyfleet.running.collector import Collector
 from keyfleet.running.local_rows import LocalRows
 from keyfleet.running.tally import Tally
 from keyfleet.running.window import OpenRequest, Window
+from support.events import wait_until
 
 
 def outcome(number: int, ok: bool = True) -> Outcome:
@@ -243,7 +243,7 @@ def test_a_trim_that_failed_is_made_good_by_the_next(case: Case) -> None:
     case.ledger.trim_failures = [redis.ConnectionError("gone")]
     case.finish(1)
     case.collector.start()
-    wait_until(lambda: case.away.is_set(), "the trim fails")
+    wait_until(case.away.is_set, "the trim fails")
     case.finish(2)
     wait_until(lambda: not case.ledger.entries, "the stream is trimmed")
     assert case.writer.written() == [1, 2]

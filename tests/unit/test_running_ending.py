@@ -7,13 +7,13 @@ from typing import cast
 
 import pytest
 import redis
-from support.events import wait_until
 
 from keyfleet.ledger import JobLedger
 from keyfleet.running import ending as ending_module
 from keyfleet.running.ending import MOST_FAILURES, Ending
 from keyfleet.running.snapshot import End
 from keyfleet.running.window import OpenRequest, Window
+from support.events import wait_until
 
 
 class Ledger:

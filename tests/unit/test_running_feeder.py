@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from support.events import wait_until
 
 from keyfleet.batch.formats import Row
 from keyfleet.batch.lines import InputLine, open_input
@@ -21,6 +20,7 @@ from keyfleet.running.accepting import Acceptor
 from keyfleet.running.admission import Admission
 from keyfleet.running.feeder import Feeder
 from keyfleet.running.window import OpenRequest, Window
+from support.events import wait_until
 
 
 def body(model: str, **more: Any) -> str:

@@ -14,7 +14,7 @@ from keyfleet.running.fleet_status import FleetStatus, WorkerStatus, read_fleet_
 from keyfleet.running.fleet_watch import EMPTY_LOOKS, FleetWatch
 
 if TYPE_CHECKING:
-    from tests.conftest import StandIn
+    from support.stand_in import StandIn
 
 STATUS = {
     "key": "one",
@@ -85,21 +85,27 @@ def test_keys_are_unusable_only_when_each_of_them_is() -> None:
         assert FleetStatus((refused, other)).all_keys_unusable({"a"}) is None
 
 
-def test_a_broker_that_is_away_is_not_taken_for_a_fleet_without_workers(stand_in: StandIn) -> None:
+def looks(watch: FleetWatch, count: int) -> list[bool]:
+    """Whether it saw no worker, after each of so many looks."""
+    found = []
+    for _ in range(count):
+        watch.look()
+        found.append(watch.saw_no_worker)
+    return found
+
+
+def test_a_fleet_is_empty_when_a_few_looks_in_a_row_saw_no_worker(stand_in: StandIn) -> None:
     client = stand_in.client()
     watch = FleetWatch(client, "main")
-    assert not watch.saw_no_worker
-    for _ in range(EMPTY_LOOKS - 1):
-        watch.look()
-        assert not watch.saw_no_worker
-    watch.look()
-    assert watch.saw_no_worker
+    assert looks(watch, EMPTY_LOOKS) == [False] * (EMPTY_LOOKS - 1) + [True]
     say(client, "w1", STATUS)
-    watch.look()
-    assert not watch.saw_no_worker
+    assert looks(watch, 1) == [False]
     assert len(watch.status.workers) == 1
-    away = FleetWatch(connect("redis://127.0.0.1:1/0"), "main")
-    for _ in range(EMPTY_LOOKS):
-        away.look()
-    assert away.status == FleetStatus()
-    assert not away.saw_no_worker
+    client.flushall()
+    assert looks(watch, 1) == [False]
+
+
+def test_a_broker_that_is_away_is_not_taken_for_a_fleet_without_workers() -> None:
+    watch = FleetWatch(connect("redis://127.0.0.1:1/0"), "main")
+    assert looks(watch, EMPTY_LOOKS + 1) == [False] * (EMPTY_LOOKS + 1)
+    assert watch.status == FleetStatus()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,13 @@ from keyfleet.errors import BrokerUnavailable, ConfigurationError
 from keyfleet.ledger import Finish, JobLedger, JobOptions, Transitions
 from keyfleet.ledger.codec import request_key
 from keyfleet.redis_keys import QueueKeys
-from keyfleet.running import RunOptions, RunSession, connection, ending, fleet_watch, session
+from keyfleet.running import RunOptions, RunSession, ending, fleet_watch, session
 from keyfleet.running.connection import Connection, concurrency_per_key, worker_arguments
 from keyfleet.running.snapshot import End, Snapshot
 from keyfleet.tickets import TicketOffice, make_app
 
 if TYPE_CHECKING:
-    from tests.conftest import StandIn
+    from support.stand_in import StandIn
 
 FLEET, QUEUE = "main", "m"
 
@@ -123,11 +123,11 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+def fleet(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     monkeypatch.setattr(session, "LOOK_S", 0.005)
     monkeypatch.setattr(ending, "LOOK_S", 0.005)
     monkeypatch.setattr(fleet_watch, "STATUS_S", 0.005)
-    yield Fleet(stand_in.client(), monkeypatch)
+    return Fleet(stand_in.client(), monkeypatch)
 
 
 def write_input(path: Path, lines: int) -> Path:
@@ -194,8 +194,14 @@ def test_the_first_interrupt_takes_back_what_waits_and_waits_for_what_is_under_w
 
 
 WORKER = {
-    **{"key": "one", "host": "h", "in_flight": 1, "slots": 1, "short_of_slots": False},
-    **{"waits": {}, "limits": [], "totals": {}},
+    "key": "one",
+    "host": "h",
+    "in_flight": 1,
+    "slots": 1,
+    "short_of_slots": False,
+    "waits": {},
+    "limits": [],
+    "totals": {},
 }
 
 
@@ -344,4 +350,3 @@ def test_the_embedded_server_forgets_a_run_that_is_done_and_only_that(stand_in: 
             found.job_is_done()
         found.forget_fleet()
         assert client.exists(ours, others) == left
-    assert connection.FLEET_ID_CHARACTERS <= 40 - len("run-")

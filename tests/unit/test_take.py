@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
-from keyfleet import redis_keys
 from keyfleet.contract import Request
 from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.redis_keys import QueueKeys
@@ -19,7 +18,7 @@ from keyfleet_workers.dispatch.taker import HOPELESS_GRACE_MS, LOOKAHEAD, Taker,
 from keyfleet_workers.limiter import QuotaLimit
 
 if TYPE_CHECKING:
-    from tests.conftest import StandIn
+    from support.stand_in import StandIn
 
 LEASE_MS = 30_000
 
@@ -214,7 +213,8 @@ def test_nothing_is_charged_for_what_was_not_taken(queue: Queue) -> None:
     limits = quota(requests=3, tokens=100)
     queue.accept(60, 60)
     queue.take(limits)
-    totals = [queue.client.hget(limit.key, "total") for limit in limits.limits]
+    client: Any = queue.client
+    totals = [client.hget(limit.key, "total") for limit in limits.limits]
     assert totals == [b"1", b"60"]
 
 

@@ -86,7 +86,9 @@ def test_every_ticket_says_its_priority(office: TicketOffice, post: Post) -> Non
     assert URGENT == 0  # the highest, and the default, of Celery's Redis transport
 
 
-def test_a_broker_that_is_away_is_reported_and_connected_to_again(office: TicketOffice, post: Post) -> None:
+def test_a_broker_that_is_away_is_reported_and_connected_to_again(
+    office: TicketOffice, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
     office.issue("gpt-4o", 1)
     producer = office._producer
     assert producer is not None
@@ -94,7 +96,7 @@ def test_a_broker_that_is_away_is_reported_and_connected_to_again(office: Ticket
     def gone(*_: Any, **__: Any) -> None:
         raise OperationalError("gone")
 
-    producer.publish = gone
+    monkeypatch.setattr(producer, "publish", gone)
     with pytest.raises(OperationalError):
         office.issue("gpt-4o", 2)
     office.issue("gpt-4o", 3)

@@ -41,20 +41,50 @@ TABLE = [
     (200, {"object": "chat.completion"}, SUCCESS, ""),
     (201, {}, SUCCESS, ""),
     # OpenAI
-    (429, openai("Rate limit reached for gpt-4o", "requests", "rate_limit_exceeded"), RATE_LIMITED, "rate_limit_exceeded"),
-    (429, openai("Rate limit reached for gpt-4o", "tokens", "rate_limit_exceeded"), RATE_LIMITED, "rate_limit_exceeded"),
+    (
+        429,
+        openai("Rate limit reached for gpt-4o", "requests", "rate_limit_exceeded"),
+        RATE_LIMITED,
+        "rate_limit_exceeded",
+    ),
+    (
+        429,
+        openai("Rate limit reached for gpt-4o", "tokens", "rate_limit_exceeded"),
+        RATE_LIMITED,
+        "rate_limit_exceeded",
+    ),
     (429, openai("Slow down", "slow_down"), RATE_LIMITED, "slow_down"),
     (503, openai("Slow Down", "slow_down", "slow_down"), RATE_LIMITED, "slow_down"),
     (503, openai("The engine is currently overloaded", "server_error"), RETRYABLE, "server_error"),
-    (429, openai("You exceeded your current quota", "insufficient_quota", "insufficient_quota"), KEY_UNUSABLE, "out_of_credit"),
+    (
+        429,
+        openai("You exceeded your current quota", "insufficient_quota", "insufficient_quota"),
+        KEY_UNUSABLE,
+        "out_of_credit",
+    ),
     (429, openai("You exceeded your current quota", "insufficient_quota"), KEY_UNUSABLE, "out_of_credit"),
     (429, openai("Billing hard limit", "billing_error", "billing_hard_limit_reached"), KEY_UNUSABLE, "out_of_credit"),
     (429, openai("No credit", "invalid_request_error", "credit_balance_exhausted"), KEY_UNUSABLE, "out_of_credit"),
-    (401, openai("Incorrect API key provided", "invalid_request_error", "invalid_api_key"), KEY_UNUSABLE, "invalid_api_key"),
-    (400, openai("This model's maximum context length is 8192", "invalid_request_error", "context_length_exceeded"), FINAL, "context_length_exceeded"),
-    (400, openai("'messages' is a required property", "invalid_request_error", None, "messages"), FINAL, "invalid_request_error"),
+    (
+        401,
+        openai("Incorrect API key provided", "invalid_request_error", "invalid_api_key"),
+        KEY_UNUSABLE,
+        "invalid_api_key",
+    ),
+    (
+        400,
+        openai("This model's maximum context length is 8192", "invalid_request_error", "context_length_exceeded"),
+        FINAL,
+        "context_length_exceeded",
+    ),
+    (
+        400,
+        openai("'messages' is a required property", "invalid_request_error", None, "messages"),
+        FINAL,
+        "invalid_request_error",
+    ),
     (400, openai("flagged", "invalid_request_error", "content_policy_violation"), FINAL, "content_policy_violation"),
-    (403, openai("Country not supported", "request_forbidden", "unsupported_country_region_territory"), FINAL, "unsupported_country_region_territory"),
+    (403, openai("Country not supported", "request_forbidden", "unsupported_country"), FINAL, "unsupported_country"),
     (404, openai("The model `x` does not exist", "invalid_request_error", "model_not_found"), FINAL, "model_not_found"),
     (422, openai("unprocessable", "invalid_request_error"), FINAL, "invalid_request_error"),
     (500, openai("The server had an error", "server_error", None), RETRYABLE, "server_error"),
@@ -79,7 +109,7 @@ TABLE = [
     (502, {"error": {}}, RETRYABLE, "http_502"),
     (504, {}, RETRYABLE, "http_504"),
     (302, {}, FINAL, "http_302"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("status", "document", "kind", "code"), TABLE)

@@ -77,7 +77,7 @@ class Housekeeping:
             self.stopping.wait(BEAT_S)
 
     def look(self, *, says_status: bool) -> None:
-        """All duties once. Raises redis.RedisError and whatever a ticket that can't be sent raises."""
+        """All duties once. Raises redis.RedisError."""
         queues = self._find_queues()
         beat = self.transitions.tick(self.worker_id)
         if says_status:
@@ -100,8 +100,15 @@ class Housekeeping:
                 logger.warning("%d leases expired: their workers are gone", reaped.expired)
             for key, token in reaped.given_up:
                 self.delivery.put(queue, Finish(key, token, _given_up(key)))
-            for _ in range(reaped.lacking_tickets):
+            self._issue(queue, reaped.lacking_tickets)
+
+    def _issue(self, queue: str, count: int) -> None:
+        """Send tickets. A full server refuses them, which must not keep other queues from being looked after."""
+        try:
+            for _ in range(count):
                 self.tickets.issue(queue)
+        except Exception as error:
+            logger.info("a ticket could not be sent (%s); the next beats try again", type(error).__name__)
 
     def _say_status(self, queues: list[str], now_ms: int) -> None:
         """Times are the server's: by the clock of a host that is behind, a live worker would look dead."""

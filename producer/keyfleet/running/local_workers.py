@@ -13,6 +13,9 @@ __all__ = ["LocalWorkers"]
 STOP_S = 80.0
 """How long the supervisor may take to end (s); longer than it gives its children."""
 
+LAST_BYTES = 4096
+"""How much of the log's end is looked at, however long it has become."""
+
 
 class LocalWorkers:
     """The supervisor process. It ends with this process, however that ends, and lets paid calls finish first."""
@@ -42,7 +45,9 @@ class LocalWorkers:
     def last_words(self) -> str:
         """The end of what the workers have logged."""
         try:
-            lines = self.log_path.read_text(errors="replace").strip().splitlines()
+            with self.log_path.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+                lines = log.read().decode(errors="replace").strip().splitlines()
         except OSError:
             return ""
         return "\n".join(lines[-3:])

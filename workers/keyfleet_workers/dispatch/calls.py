@@ -87,6 +87,7 @@ class CallRunner:
         self._key_timeout_s = key_timeout_s
         self.stopping = threading.Event()
         self.totals: Counter[str] = Counter()
+        self._totals_lock = threading.Lock()
 
     def run(self, queue: str, taken: Taken, grant: Grant, counts: ChunkCounts) -> None:
         """Call, and deliver what came of it. Never raises."""
@@ -100,6 +101,7 @@ class CallRunner:
                 "a call broke on %s (%s); its request goes back\n%s", self._key_name, type(error).__name__, where
             )
             self._delivery.put(queue, HandBack(taken.key, taken.token))
+            how = "handed_back"
         finally:
             self._end(queue, taken, counts, how)
 
@@ -111,7 +113,8 @@ class CallRunner:
     def _end(self, queue: str, taken: Taken, counts: ChunkCounts, how: str) -> None:
         self._held.drop(queue, taken.key, taken.token)
         self._slots.release()
-        self.totals[how] += 1
+        with self._totals_lock:
+            self.totals[how] += 1
         counts.end(how)
 
     def _run(self, queue: str, taken: Taken, grant: Grant) -> str:

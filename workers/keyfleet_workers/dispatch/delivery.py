@@ -33,6 +33,9 @@ GATHER_S = 0.005
 RECENT_S = 3.0
 """How long delivered outcomes and grants are kept: a server with an AOF synced every second may lose two (s)."""
 
+NOT_CURED_BY_WAITING = (redis.DataError, redis.ResponseError)
+"""Errors (these very classes, not those below them) of one command that is wrong, while the server is there."""
+
 AWAY_PAUSE_S = 0.25
 """Pause between tries while the server is away (s)."""
 
@@ -148,7 +151,11 @@ class Delivery:
         except redis.RedisError as error:
             logger.warning("the broker can't take results now (%s); they are kept", type(error).__name__)
             # A refund that may have arrived is forgone: made twice, it would take off another call's charge.
-            self._waiting.extendleft(one for one in reversed(batch) if not _is_refund(one[1]))
+            kept = [one for one in batch if not _is_refund(one[1])]
+            if type(error) in NOT_CURED_BY_WAITING:
+                self._deliver_singly(kept)
+            else:
+                self._waiting.extendleft(reversed(kept))
             time.sleep(AWAY_PAUSE_S)
         except Exception:
             self._deliver_singly(batch)
@@ -158,9 +165,10 @@ class Delivery:
         for one in batch:
             try:
                 self._flush([one])
-            except redis.RedisError:
-                self._waiting.append(one)
             except Exception as error:
+                if isinstance(error, redis.RedisError) and not isinstance(error, redis.DataError):
+                    self._waiting.append(one)
+                    continue
                 kind = type(one[1]).__name__
                 logger.error("a %s can't be written (%s); its request's lease will end", kind, type(error).__name__)
 

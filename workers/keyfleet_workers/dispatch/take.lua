@@ -83,9 +83,15 @@ local function consider(request)
   return #chosen >= most
 end
 
+-- Page by page: what lies beyond the first page is only looked at when something of it can never fit this key.
 local function walk(ready)
-  for _, request in ipairs(redis.call('ZRANGE', ready, 0, most + lookahead - 1)) do
-    if consider(request) then return true end
+  local page_size = math.max(most, 16)
+  for first = 0, most + lookahead - 1, page_size do
+    local page = redis.call('ZRANGE', ready, first, math.min(first + page_size, most + lookahead) - 1)
+    for _, request in ipairs(page) do
+      if consider(request) then return true end
+    end
+    if #page < page_size then return false end
   end
   return false
 end
@@ -94,18 +100,22 @@ local _ = walk(READY_URGENT) or walk(READY_BULK)
 grant_all(windows, pending, now_ms)
 
 local function lease(list)
-  local rows = {}
+  local rows, requests = {}, {}
+  local until_ms = server_now_ms() + lease_ms
   for index, entry in ipairs(list) do
     local request = entry[1]
     local token = ARGV[3] .. ':' .. request
-    redis.call('ZREM', READY_URGENT, request)
-    redis.call('ZREM', READY_BULK, request)
-    start_lease(request, token, server_now_ms() + lease_ms)
+    requests[index] = request
+    start_lease(request, token, until_ms)
     rows[#rows + 1] = request
     rows[#rows + 1] = token
     rows[#rows + 1] = entry[2]
     rows[#rows + 1] = redis.call('HGET', REQUESTS, request)
     rows[#rows + 1] = redis.call('HGET', ATTEMPTS, request) or ''
+  end
+  if #requests > 0 then
+    redis.call('ZREM', READY_URGENT, unpack(requests))
+    redis.call('ZREM', READY_BULK, unpack(requests))
   end
   return rows
 end

@@ -1,0 +1,35 @@
+"""A scripted provider, and clients of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from keyfleet_workers.provider import ProviderClient
+from keyfleet_workers.provider.client import ReadOnceEnvironment
+from support.scripted_server import Key, MakeClient, ScriptedServer
+
+
+@pytest.fixture
+def provider() -> Iterator[ScriptedServer]:
+    """A provider that does what its script says."""
+    provider = ScriptedServer()
+    yield provider
+    provider.close()
+
+
+@pytest.fixture
+def make_client() -> Iterator[MakeClient]:
+    """Makes clients with a made-up key, without the environment's proxies."""
+    clients: list[ProviderClient] = []
+
+    def make(base_url: str, proxy_url: str | None = None, **options: Any) -> ProviderClient:
+        settings = {"connect_timeout_s": 5.0, "environment": ReadOnceEnvironment({}, True), **options}
+        clients.append(ProviderClient(Key(base_url, proxy_url), **settings))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()

@@ -1,0 +1,298 @@
+"""Housekeeping: queues are found, what was abandoned goes on, and the fleet is told how this worker fares."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import redis
+
+from keyfleet import redis_keys
+from keyfleet.config import Environment, KeyConfig, ModelLimits, SecretReference, parse_limits
+from keyfleet.contract import Request
+from keyfleet.ledger import Finish, JobLedger, JobOptions, Transitions
+from keyfleet.redis_keys import QueueKeys
+from keyfleet.running.fleet_status import read_fleet_status
+from keyfleet.tickets import TicketOffice
+from keyfleet_workers import housekeeping as housekeeping_module
+from keyfleet_workers.binding import UNBOUNDED_TOKENS, KeyBinding
+from keyfleet_workers.consumption import Consumption
+from keyfleet_workers.dispatch.calls import CallRunner
+from keyfleet_workers.dispatch.delivery import Delivery
+from keyfleet_workers.dispatch.slots import CallSlots
+from keyfleet_workers.dispatch.waits import Waits
+from keyfleet_workers.housekeeping import STATUS_LIFE_MS, Housekeeping
+from keyfleet_workers.limiter import ExactRedisStorage
+
+if TYPE_CHECKING:
+    from support.stand_in import StandIn
+
+FLEET = "main"
+LEASE_MS = 30_000
+SECRET = "sk-very-secret-0123456789"
+
+
+class Calls:
+    """Stands for the runner of calls."""
+
+    def __init__(self) -> None:
+        self.totals = {"succeeded": 3}
+
+
+class Case:
+    """A worker's housekeeping on a stand-in server. Its key serves the models `a*`, up to 100 tokens a minute."""
+
+    def __init__(self, stand_in: StandIn, client: redis.Redis, name: str = "one") -> None:
+        self.clock = stand_in.clock
+        self.client = client
+        models = {"a*": ModelLimits(parse_limits(["60/minute"]), parse_limits(["100/minute"]))}
+        key = KeyConfig(name, SecretReference("${KEY}"), models=models)
+        self.binding = KeyBinding(key, Environment({"KEY": SECRET}))
+        self.transitions = Transitions(client, FLEET, lease_ms=LEASE_MS, declare_flags=False)
+        self.ledger = JobLedger(client, FLEET, "job", JobOptions(), declare_flags=False)
+        self.storage = ExactRedisStorage(
+            "keyfleet+redis://stand-in", connection_pool=client.connection_pool, declare_flags=False
+        )
+        self.consumption = Consumption()
+        self.tickets: list[str] = []
+        self.ticket_error: Exception | None = None
+        self.finished: list[tuple[str, Finish]] = []
+        self.waits = Waits()
+        self.stopping = threading.Event()
+        self.housekeeping = Housekeeping(
+            client=client,
+            fleet=FLEET,
+            worker_id=f"{name}:host:1:abc",
+            host="host",
+            binding=self.binding,
+            transitions=self.transitions,
+            storage=self.storage,
+            consumption=self.consumption,
+            delivery=cast(Delivery, self),
+            tickets=cast(TicketOffice, self),
+            calls=cast(CallRunner, Calls()),
+            slots=CallSlots(4, 4),
+            waits=self.waits,
+            stopping=self.stopping,
+        )
+
+    def put(self, queue: str, finish: Finish) -> None:
+        self.finished.append((queue, finish))
+
+    def issue(self, queue: str) -> None:
+        if self.ticket_error is not None:
+            raise self.ticket_error
+        self.tickets.append(queue)
+
+    def accept(self, queue: str, count: int) -> None:
+        self.ledger.accept(queue, [Request(str(number), "/v1/x", queue, b"{}", 1) for number in range(count)])
+
+    def look(self, *, says_status: bool = False) -> None:
+        self.housekeeping.look(says_status=says_status)
+
+    def look_for(self, duration_ms: int, step_ms: int = 500) -> None:
+        """Look on and on, as the thread does."""
+        for _ in range(0, duration_ms, step_ms):
+            self.clock.advance_ms(step_ms)
+            self.look()
+
+    def ledger_delays(self, queue: str) -> None:
+        """A call of the queue's request has failed, and its backoff lasts a second."""
+        keys = QueueKeys(FLEET, queue)
+        self.client.zrem(keys.ready_bulk, "job:0")
+        self.client.zadd(keys.delayed, {"job:0": self.clock.now_ms + 1000})
+
+    def abandon(self, queue: str, request_id: str) -> None:
+        """A worker takes a request, and is gone."""
+        keys, name = QueueKeys(FLEET, queue), f"job:{request_id}"
+        self.client.zrem(keys.ready_bulk, name)
+        self.client.zadd(keys.running, {name: self.clock.now_ms + LEASE_MS})
+        self.client.hset(keys.leases, name, "gone")
+
+
+@pytest.fixture
+def client(stand_in: StandIn) -> redis.Redis:
+    return stand_in.client()
+
+
+@pytest.fixture
+def case(stand_in: StandIn, client: redis.Redis) -> Iterator[Case]:
+    case = Case(stand_in, client)
+    yield case
+    case.stopping.set()
+
+
+def test_queues_of_models_that_the_key_serves_are_consumed_from(case: Case) -> None:
+    for queue in ("a1", "b1", "a%2F2"):
+        case.accept(queue, 1)
+    case.look()
+    assert case.consumption.served() == {"a1", "a%2F2"}
+    case.accept("a3", 1)
+    case.look()
+    assert "a3" in case.consumption.served()
+
+
+def test_what_is_ready_without_tickets_gets_them_after_two_seconds(case: Case) -> None:
+    case.accept("b1", 70)  # whether this worker's key serves it or not
+    case.look()
+    case.look_for(1500)
+    assert case.tickets == []
+    case.look_for(1000)
+    assert case.tickets == ["b1"] * 3
+
+
+def test_one_worker_at_a_time_reaps(case: Case, stand_in: StandIn, client: redis.Redis) -> None:
+    other = Case(stand_in, client, "two")
+    case.accept("a1", 1)
+    case.look()
+    for _ in range(10):
+        case.clock.advance_ms(500)
+        case.look()
+        other.look()
+    assert case.tickets
+    assert other.tickets == []
+
+
+def test_a_request_whose_worker_is_gone_goes_on(case: Case) -> None:
+    case.accept("a1", 1)
+    case.look_for(LEASE_MS + 1000)  # the grace after a silence of the reaper
+    case.abandon("a1", "0")
+    case.look_for(LEASE_MS - 1000)
+    assert case.ledger.depths("a1")["running"] == 1
+    case.look_for(2000)
+    assert case.ledger.depths("a1") == {"ready": 1, "running": 0, "delayed": 0}
+
+
+def test_a_request_that_three_workers_were_lost_with_is_given_up(case: Case) -> None:
+    case.accept("a1", 1)
+    case.look_for(LEASE_MS + 1000)
+    for _ in range(3):
+        assert case.finished == []
+        case.abandon("a1", "0")
+        case.look_for(LEASE_MS + 1000)
+    ((queue, finish),) = case.finished
+    assert (queue, finish.key, finish.outcome.ok) == ("a1", "job:0", False)
+    assert finish.outcome.errors[-1].code == "workers_lost"
+    assert case.transitions.finish(queue, "job", [finish]) == [1]  # its token is good
+
+
+def test_the_status_says_what_a_producer_reads(case: Case) -> None:
+    case.accept("a1", 1)
+    quota = case.binding.quota("a1")
+    case.storage.reserve(quota.limits, [quota.costs(25)])
+    case.waits.note("a1", "60 requests per 60 s", 30.0)
+    case.look(says_status=True)
+    (worker,) = read_fleet_status(case.client, FLEET).workers
+    assert (worker.key_name, worker.host, worker.in_flight, worker.slots) == ("one", "host", 0, 4)
+    assert worker.totals == {"succeeded": 3}
+    assert worker.waits["a1"][0] == "60 requests per 60 s"
+    assert [(limit.unit, limit.amount, limit.window_s, limit.used) for limit in worker.limits] == [
+        ("requests", 60, 60, 1),
+        ("tokens", 100, 60, 25),
+    ]
+
+
+def test_no_secret_stands_in_what_a_worker_says(case: Case) -> None:
+    case.accept("a1", 1)
+    case.look(says_status=True)
+    found = [case.client.get(key) for key in case.client.keys("*worker:*")]  # type: ignore[union-attr]
+    assert found
+    assert SECRET not in str(found)
+
+
+def test_the_largest_cost_that_the_key_can_start_is_told_by_the_servers_clock(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # a host whose clock is far behind
+    case.accept("a1", 1)
+    case.accept("b1", 1)
+    case.look(says_status=True)
+    until_ms = case.clock.now_ms + STATUS_LIFE_MS
+    assert case.client.hgetall(QueueKeys(FLEET, "a1").capacity) == {b"one": f"100 {until_ms}".encode()}
+    assert case.client.hgetall(QueueKeys(FLEET, "b1").capacity) == {}
+    assert case.client.zscore(redis_keys.workers(FLEET), case.housekeeping.worker_id) == until_ms
+    assert UNBOUNDED_TOKENS > 100
+
+
+def test_what_a_worker_said_is_gone_soon_after_it(case: Case) -> None:
+    case.accept("a1", 1)
+    case.look(says_status=True)
+    case.clock.advance_ms(STATUS_LIFE_MS + 1)
+    keys = (redis_keys.workers(FLEET), QueueKeys(FLEET, "a1").capacity)
+    assert case.client.exists(*keys, redis_keys.worker(FLEET, case.housekeeping.worker_id)) == 0
+
+
+def test_workers_that_were_restarted_leave_no_trace_of_their_former_selves(
+    case: Case, stand_in: StandIn, client: redis.Redis
+) -> None:
+    case.accept("a1", 1)
+    for number in range(5):
+        again = Case(stand_in, client)
+        again.housekeeping.worker_id = f"one:host:{number}:xyz"
+        again.look(says_status=True)
+    assert client.hlen(QueueKeys(FLEET, "a1").capacity) == 1
+
+
+@pytest.mark.parametrize("error", [redis.ConnectionError("gone"), ValueError("unheard of")])
+def test_no_error_ends_the_thread(case: Case, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(housekeeping_module, "BEAT_S", 0.001)
+    looked = threading.Semaphore(0)
+    errors = [error, error]
+
+    def look(self: Housekeeping, *, says_status: bool) -> None:
+        looked.release()
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(Housekeeping, "look", look)
+    case.housekeeping.start()
+    for _ in range(5):
+        assert looked.acquire(timeout=10.0)
+
+
+def test_a_status_is_said_at_once_and_then_once_a_second(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping_module, "BEAT_S", 0.001)
+    said: list[bool] = []
+    enough = threading.Event()
+
+    def look(self: Housekeeping, *, says_status: bool) -> None:
+        said.append(says_status)
+        if len(said) == 20:
+            enough.set()
+
+    monkeypatch.setattr(Housekeeping, "look", look)
+    monkeypatch.setattr(housekeeping_module, "time", _Clock())
+    case.housekeeping.start()
+    assert enough.wait(10.0)
+    assert [number for number, says in enumerate(said[:20]) if says] == [0, 10]
+
+
+class _Clock:
+    """Goes on by a tenth of a second with every look."""
+
+    def __init__(self) -> None:
+        self._now_s = 50.0
+
+    def monotonic(self) -> float:
+        self._now_s = round(self._now_s + 0.1, 6)
+        return self._now_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+def test_a_ticket_that_can_not_be_sent_keeps_no_other_queue_from_being_looked_after(case: Case) -> None:
+    case.ticket_error = OSError("no way")
+    for queue in ("a1", "a2", "a3"):
+        case.accept(queue, 1)
+        case.ledger_delays(queue)
+    case.look()
+    case.look_for(5000)
+    for queue in ("a1", "a2", "a3"):
+        assert case.ledger.depths(queue) == {"ready": 1, "running": 0, "delayed": 0}
+    case.ticket_error = None
+    case.look_for(5000)
+    assert set(case.tickets) == {"a1", "a2", "a3"}
