@@ -76,7 +76,7 @@ def test_the_demo_shows_each_key_and_meets_no_rate_limit(tmp_path: Path) -> None
     done = shell(command, tmp_path, environment(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "2,000 succeeded, 0 failed" in done.stderr
-    rows = re.findall(r"^(large|medium|small)\s+\d+\s+[\d,]+\s+\d+%\s+(\d+)$", done.stderr, re.MULTILINE)
+    rows = re.findall(r"^(large|medium|small)\s+[\d,]+\s+[\d,]+\s+\d+%\s+(\d+)$", done.stderr, re.MULTILINE)
     assert rows == [("large", "0"), ("medium", "0"), ("small", "0")]
     assert "The stand-in saw 0 requests over a limit." in done.stderr
 

@@ -3,8 +3,8 @@
 from support.commands import Command, run_command, start_command
 from support.events import wait_until
 from support.files import (
-    batch_line,
     bare_line,
+    batch_line,
     errors_of,
     lines_answered,
     rows_of,

@@ -87,7 +87,8 @@ class Place:
 
     def server_pid(self) -> int:
         """The embedded server's process."""
-        (pid,) = (pid for pid in self.pids() if "server.sock" in command_line(pid) and "guardian" not in command_line(pid))
+        lines = {pid: command_line(pid) for pid in self.pids()}
+        (pid,) = (pid for pid, line in lines.items() if "server.sock" in line and "guardian" not in line)
         return pid
 
     def guardian_pid(self) -> int:

@@ -5,151 +5,36 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any, cast
 
 import pytest
 import redis
 
 from keyfleet.contract import AttemptError
-from keyfleet.ledger import Finish, JobOptions, Retry, Taken
-from keyfleet_workers.binding import Quota
-from keyfleet_workers.cooldowns import Cooldowns
+from keyfleet.ledger import Finish, Retry
 from keyfleet_workers.dispatch import calls as calls_module
 from keyfleet_workers.dispatch import held as held_module
-from keyfleet_workers.dispatch.calls import CallRunner, ChunkCounts
-from keyfleet_workers.dispatch.delivery import Delivery, HandBack, Settle
-from keyfleet_workers.dispatch.held import HeldRequests
-from keyfleet_workers.dispatch.slots import CallSlots
-from keyfleet_workers.dispatch.taker import Grant
-from keyfleet_workers.limiter import ExactRedisStorage, QuotaLimit, Settlement
-from keyfleet_workers.provider import Answer, CallFailed, ProviderClient
+from keyfleet_workers.limiter import Settlement
+from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import CallFailure
+from support.call_case import COST, CallCase, CallClock, handed_back
 
 SECRET = "sk-very-secret"
-LIMITS = (QuotaLimit("r", "requests", 60, 60_000, 100), QuotaLimit("t", "tokens", 1000, 10_000, 100))
-COST = 40
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
+    clock = CallClock()
     for module in (calls_module, held_module):
         monkeypatch.setattr(module, "elapsed_s", clock)
     return clock
 
 
-class Provider:
-    """Answers a call as it is told to, after `latency_s`."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.status = 200
-        self.document: Any = {"usage": {"total_tokens": 30}}
-        self.headers: dict[str, str] = {"x-request-id": "req-1"}
-        self.error: Exception | None = None
-        self.latency_s = 1.0
-        self.written_after_s = 0.0
-        self.sent: list[tuple[str, bytes, float]] = []
-
-    def post(self, endpoint: str, body: bytes, *, read_timeout_s: float) -> Answer:
-        self.sent.append((endpoint, body, read_timeout_s))
-        written_s = self._clock.now_s + self.written_after_s
-        self._clock.now_s += self.latency_s
-        if self.error is not None:
-            raise self.error
-        return Answer(self.status, self.headers, json.dumps(self.document).encode(), written_s, self._clock.now_s)
-
-
-class Case:
-    """A runner with one request in hand, granted at 100.0 s, which is 5,000 ms of the server's time."""
-
-    def __init__(self, clock: Clock, *, limits: tuple[QuotaLimit, ...] = LIMITS, key_timeout_s: float | None = None):
-        self.clock = clock
-        self.provider = Provider(clock)
-        self.delivered: list[tuple[str, Any, bytes]] = []
-        self.settled: list[Settlement] = []
-        self.storage_error: Exception | None = None
-        self.rests: list[tuple[str, str, int]] = []
-        self.held = HeldRequests(30.0)
-        self.slots = CallSlots(4, 4)
-        self.counts = ChunkCounts()
-        self.grant = Grant(Quota("quota", limits), 5000, clock.now_s)
-        self.attempts: tuple[AttemptError, ...] = ()
-        self.options = JobOptions()
-        self.runner = CallRunner(
-            key_name="one",
-            client=cast(ProviderClient, self.provider),
-            delivery=cast(Delivery, self),
-            held=self.held,
-            slots=self.slots,
-            storage=cast(ExactRedisStorage, self),
-            cooldowns=cast(Cooldowns, self),
-            key_timeout_s=key_timeout_s,
-        )
-
-    def put(self, queue: str, result: Any, record: bytes = b"") -> None:
-        self.delivered.append((queue, result, record))
-
-    def settle(self, limits: tuple[QuotaLimit, ...], settlements: list[Settlement]) -> None:
-        if self.storage_error is not None:
-            raise self.storage_error
-        self.settled += settlements
-
-    def set(self, scope: str, reason: str, rest_ms: int) -> None:
-        self.rests.append((scope, reason, rest_ms))
-
-    def set_key(self, reason: str, rest_ms: int) -> None:
-        self.rests.append(("key", reason, rest_ms))
-
-    @property
-    def taken(self) -> Taken:
-        body = b'{"prompt":"p"}'
-        return Taken(
-            *("job:1", "token", COST, b"header\n" + body, "/v1/completions", "m", body, {}),
-            options=self.options,
-            attempts=self.attempts,
-        )
-
-    def run(self) -> None:
-        """Run the call as a chunk has it run, and check what must hold however it ends."""
-        taken = self.taken
-        self.held.hold("q", taken.key, taken.token, self.grant.asked_s)
-        self.slots.acquire(1)
-        self.counts.begin()
-        self.runner.run("q", taken, self.grant, self.counts)
-        self.check_end()
-
-    def check_end(self) -> None:
-        self.counts.wait()
-        assert self.slots.used == 0
-        assert len(self.held) == 0
-        assert len(self.results()) == 1
-
-    def results(self) -> list[Any]:
-        return [result for queue, result, _ in self.delivered if not isinstance(result, Settle)]
-
-    def settlements(self) -> list[Settlement]:
-        return [result.settlement for _, result, _ in self.delivered if isinstance(result, Settle)]
-
-
 @pytest.fixture
-def case(clock: Clock) -> Case:
-    return Case(clock)
+def case(clock: CallClock) -> CallCase:
+    return CallCase(clock)
 
 
-def handed_back(case: Case) -> bool:
-    return case.results() == [HandBack("job:1", "token")]
-
-
-def test_a_success_is_delivered_with_its_record_and_needs_no_lease(case: Case) -> None:
+def test_a_success_is_delivered_with_its_record_and_needs_no_lease(case: CallCase) -> None:
     case.run()
     ((queue, finish, record),) = case.delivered
     assert isinstance(finish, Finish)
@@ -161,63 +46,63 @@ def test_a_success_is_delivered_with_its_record_and_needs_no_lease(case: Case) -
     assert case.counts.ends == {"succeeded": 1}
 
 
-def test_earlier_attempts_are_told_with_a_success(case: Case) -> None:
+def test_earlier_attempts_are_told_with_a_success(case: CallCase) -> None:
     case.attempts = (AttemptError(500, "http_500", "made up"),)
     case.run()
     (finish,) = case.results()
     assert (finish.outcome.attempts, finish.outcome.errors) == (2, case.attempts)
 
 
-def test_without_usage_in_the_answer_what_was_reserved_counts(case: Case) -> None:
+def test_without_usage_in_the_answer_what_was_reserved_counts(case: CallCase) -> None:
     case.provider.document = {"data": []}
     case.run()
     assert case.results()[0].outcome.tokens == COST
 
 
-def test_the_body_goes_out_as_it_was_taken_under_the_jobs_timeout(case: Case) -> None:
+def test_the_body_goes_out_as_it_was_taken_under_the_jobs_timeout(case: CallCase) -> None:
     case.run()
     assert case.provider.sent == [("/v1/completions", b'{"prompt":"p"}', 600.0)]
 
 
-def test_a_key_with_a_timeout_of_its_own_uses_that(clock: Clock) -> None:
-    case = Case(clock, key_timeout_s=7.0)
+def test_a_key_with_a_timeout_of_its_own_uses_that(clock: CallClock) -> None:
+    case = CallCase(clock, key_timeout_s=7.0)
     case.run()
     assert case.provider.sent[0][2] == 7.0
 
 
-def test_a_call_that_went_out_in_time_and_cost_no_more_needs_no_settlement(case: Case) -> None:
+def test_a_call_that_went_out_in_time_and_cost_no_more_needs_no_settlement(case: CallCase) -> None:
     case.run()
     assert case.settlements() == []
 
 
-def test_more_tokens_than_reserved_are_charged(case: Case) -> None:
+def test_more_tokens_than_reserved_are_charged(case: CallCase) -> None:
     case.provider.document = {"usage": {"total_tokens": 55}}
     case.run()
     assert case.settlements() == [Settlement(5000, 5000, (1, COST), (0, 15))]
 
 
-def test_a_charge_moves_to_the_time_at_which_the_request_was_really_written(case: Case) -> None:
+def test_a_charge_moves_to_the_time_at_which_the_request_was_really_written(case: CallCase) -> None:
     case.provider.written_after_s = 0.2
     case.run()
     assert case.settlements() == [Settlement(5000, 5200, (1, COST), (0, 0))]
 
 
-def test_a_request_that_queued_at_the_provider_counts_from_when_that_took_it_up(case: Case) -> None:
+def test_a_request_that_queued_at_the_provider_counts_from_when_that_took_it_up(case: CallCase) -> None:
     case.provider.latency_s = 3.0
     case.provider.headers["openai-processing-ms"] = "500"
     case.run()
     assert case.settlements() == [Settlement(5000, 7500, (1, COST), (0, 0))]
 
 
-def test_a_processing_time_that_makes_no_sense_is_passed_over(case: Case) -> None:
+def test_a_processing_time_that_makes_no_sense_is_passed_over(case: CallCase) -> None:
     case.provider.headers["openai-processing-ms"] = "soon"
     case.run()
     assert case.settlements() == []
     assert case.results()[0].outcome.ok
 
 
-def test_a_key_without_limits_has_nothing_to_settle(clock: Clock) -> None:
-    case = Case(clock, limits=())
+def test_a_key_without_limits_has_nothing_to_settle(clock: CallClock) -> None:
+    case = CallCase(clock, limits=())
     case.provider.document = {"usage": {"total_tokens": 5000}}
     case.provider.written_after_s = 50.0
     case.run()
@@ -225,7 +110,7 @@ def test_a_key_without_limits_has_nothing_to_settle(clock: Clock) -> None:
     assert case.results()[0].outcome.ok
 
 
-def test_rate_limited_goes_back_unpaid_and_the_quota_rests(case: Case) -> None:
+def test_rate_limited_goes_back_unpaid_and_the_quota_rests(case: CallCase) -> None:
     case.provider.status = 429
     case.provider.headers["retry-after-ms"] = "1700"
     case.provider.document = {"error": {"code": "rate_limit_exceeded", "message": "slow"}}
@@ -236,7 +121,7 @@ def test_rate_limited_goes_back_unpaid_and_the_quota_rests(case: Case) -> None:
     assert case.counts.ends == {"rate_limited": 1}
 
 
-def test_a_refused_key_rests_and_its_request_goes_back(case: Case) -> None:
+def test_a_refused_key_rests_and_its_request_goes_back(case: CallCase) -> None:
     case.provider.status = 401
     case.provider.document = {"error": {"code": "invalid_api_key", "message": "no"}}
     case.run()
@@ -246,7 +131,7 @@ def test_a_refused_key_rests_and_its_request_goes_back(case: Case) -> None:
     assert rest_ms > 0
 
 
-def test_what_never_left_goes_back_with_its_charge(case: Case) -> None:
+def test_what_never_left_goes_back_with_its_charge(case: CallCase) -> None:
     case.provider.error = CallFailed(CallFailure.UNREACHABLE, "the provider can't be reached", None)
     case.run()
     assert handed_back(case)
@@ -255,7 +140,7 @@ def test_what_never_left_goes_back_with_its_charge(case: Case) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503, 408, 529])
-def test_an_error_of_the_providers_is_tried_again_later(case: Case, status: int) -> None:
+def test_an_error_of_the_providers_is_tried_again_later(case: CallCase, status: int) -> None:
     case.provider.status = status
     case.provider.document = {"error": {"message": "made up"}}
     case.run()
@@ -272,7 +157,7 @@ def test_an_error_of_the_providers_is_tried_again_later(case: Case, status: int)
     )
 
 
-def test_the_last_attempt_ends_in_a_final_error_with_all_before_it(case: Case) -> None:
+def test_the_last_attempt_ends_in_a_final_error_with_all_before_it(case: CallCase) -> None:
     case.provider.status = 500
     case.attempts = tuple(AttemptError(500, "http_500", str(number)) for number in range(4))
     case.run()
@@ -283,12 +168,12 @@ def test_the_last_attempt_ends_in_a_final_error_with_all_before_it(case: Case) -
     assert [error.message for error in finish.outcome.errors[:4]] == ["0", "1", "2", "3"]
 
 
-def test_timeouts_have_a_limit_of_their_own(case: Case) -> None:
+def test_timeouts_have_a_limit_of_their_own(case: CallCase) -> None:
     case.provider.error = CallFailed(CallFailure.TIMED_OUT, "silence", 100.0)
     case.run()
     (retry,) = case.results()
     assert isinstance(retry, Retry)
-    again = Case(case.clock)
+    again = CallCase(case.clock)
     again.attempts = retry.attempts
     again.provider.error = case.provider.error
     again.run()
@@ -296,7 +181,7 @@ def test_timeouts_have_a_limit_of_their_own(case: Case) -> None:
     assert (finish.outcome.status, finish.outcome.body, finish.outcome.attempts) == (None, None, 2)
 
 
-def test_a_final_error_ends_at_once_with_the_providers_document(case: Case) -> None:
+def test_a_final_error_ends_at_once_with_the_providers_document(case: CallCase) -> None:
     case.provider.status = 400
     case.provider.document = {"error": {"code": "context_length_exceeded", "message": "too long"}}
     case.run()
@@ -307,7 +192,7 @@ def test_a_final_error_ends_at_once_with_the_providers_document(case: Case) -> N
     assert case.delivered[0][2] == case.taken.record
 
 
-def test_a_request_whose_lease_was_lost_is_not_sent(case: Case) -> None:
+def test_a_request_whose_lease_was_lost_is_not_sent(case: CallCase) -> None:
     case.clock.now_s += 30.0
     case.run()
     assert case.provider.sent == []
@@ -315,41 +200,41 @@ def test_a_request_whose_lease_was_lost_is_not_sent(case: Case) -> None:
     assert case.settlements() == [Settlement(5000, 5000, (1, COST), (-1, -COST))]
 
 
-def test_a_worker_that_stops_sends_nothing_more(case: Case) -> None:
+def test_a_worker_that_stops_sends_nothing_more(case: CallCase) -> None:
     case.runner.stopping.set()
     case.run()
     assert case.provider.sent == []
     assert handed_back(case)
 
 
-def test_a_grant_that_has_aged_is_moved_forward_before_sending(case: Case) -> None:
+def test_a_grant_that_has_aged_is_moved_forward_before_sending(case: CallCase) -> None:
     case.clock.now_s += 2.0
     case.run()
     assert case.settled == [Settlement(5000, 7000, (1, COST), (0, 0))]
     assert len(case.provider.sent) == 1
 
 
-def test_what_follows_settles_the_charge_where_it_was_moved_to(case: Case) -> None:
+def test_what_follows_settles_the_charge_where_it_was_moved_to(case: CallCase) -> None:
     case.clock.now_s += 2.0
     case.provider.written_after_s = 0.2
     case.run()
     assert case.settlements() == [Settlement(7000, 7200, (1, COST), (0, 0))]
 
 
-def test_a_fresh_grant_costs_no_round_trip(case: Case) -> None:
+def test_a_fresh_grant_costs_no_round_trip(case: CallCase) -> None:
     case.clock.now_s += 0.04
     case.run()
     assert case.settled == []
 
 
-def test_a_grant_older_than_half_a_window_is_given_back_and_taken_anew(case: Case) -> None:
+def test_a_grant_older_than_half_a_window_is_given_back_and_taken_anew(case: CallCase) -> None:
     case.clock.now_s += 5.1
     case.run()
     assert case.provider.sent == []
     assert handed_back(case)
 
 
-def test_a_grant_that_can_not_be_moved_is_not_used(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_grant_that_can_not_be_moved_is_not_used(case: CallCase, caplog: pytest.LogCaptureFixture) -> None:
     case.storage_error = redis.ConnectionError("gone")
     case.clock.now_s += 2.0
     case.run()
@@ -359,7 +244,7 @@ def test_a_grant_that_can_not_be_moved_is_not_used(case: Case, caplog: pytest.Lo
 
 
 def test_a_call_that_breaks_hands_its_request_back_and_tells_no_secret(
-    case: Case, caplog: pytest.LogCaptureFixture
+    case: CallCase, caplog: pytest.LogCaptureFixture
 ) -> None:
     case.provider.error = RuntimeError(f"proxy http://me:{SECRET}@h")
     case.run()
@@ -370,7 +255,7 @@ def test_a_call_that_breaks_hands_its_request_back_and_tells_no_secret(
     assert case.counts.ends == {"handed_back": 1}
 
 
-def test_what_no_thread_will_run_is_given_back_whole(case: Case) -> None:
+def test_what_no_thread_will_run_is_given_back_whole(case: CallCase) -> None:
     taken = case.taken
     case.held.hold("q", taken.key, taken.token, case.grant.asked_s)
     case.slots.acquire(1)

@@ -3,197 +3,49 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
 
 import pytest
 import redis
 
-from keyfleet.config import Environment, KeyConfig, ModelLimits, SecretReference, parse_limits
-from keyfleet.ledger import Finish, JobOptions, Taken
-from keyfleet.tickets import REQUESTS_PER_TICKET
-from keyfleet_workers.binding import KeyBinding, Quota
 from keyfleet_workers.dispatch import chunk as chunk_module
-from keyfleet_workers.dispatch.calls import CallRunner, ChunkCounts
-from keyfleet_workers.dispatch.chunk import ChunkRunner
-from keyfleet_workers.dispatch.delivery import Delivery, Settle
-from keyfleet_workers.dispatch.held import HeldRequests
-from keyfleet_workers.dispatch.slots import CallSlots
-from keyfleet_workers.dispatch.taker import Grant, Taker, TakeResult
-from keyfleet_workers.dispatch.waits import Waits
-from keyfleet_workers.limiter import QuotaLimit
+from support.chunk_case import LIMIT, QUEUE, ChunkCase, take_result
 from support.events import wait_until
-
-QUEUE = "m"
-LIMIT = QuotaLimit("r", "requests", 60, 60_000, 100)
-
-
-class Stopping(threading.Event):
-    """Takes note of waits instead of sitting them out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits_s: list[float] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.waits_s.append(timeout or 0.0)
-        return self.is_set()
-
-
-class Case:
-    """A chunk runner whose takes bring what a test says: lists of request numbers, results, or errors."""
-
-    def __init__(self, slots: int = 8) -> None:
-        self.takes: list[Any] = []
-        self.asked: list[int] = []
-        self.slots = CallSlots(slots, slots, pause=lambda _: None)
-        self.held = HeldRequests(30.0)
-        self.waits = Waits()
-        self.stopping = Stopping()
-        self.put_back: list[int] = []
-        self.pauses_s: list[float] = []
-        self.resumed = 0
-        self.prefetched = 0
-        self.generations: list[int] = []
-        self.called: list[str] = []
-        self.given_back: list[str] = []
-        self.finished: list[Finish] = []
-        self.noted: list[Settle] = []
-        self.may_take = True
-        self.hold_calls = threading.Event()
-        self.hold_calls.set()
-        self.on_take: Callable[[], None] = lambda: None
-        self.executor = ThreadPoolExecutor(slots)
-        key = KeyConfig(
-            "one", SecretReference("sk-literal-key"), models={QUEUE: ModelLimits(parse_limits(["9/minute"]))}
-        )
-        self.runner = ChunkRunner(
-            binding=KeyBinding(key, Environment({})),
-            taker=cast(Taker, self),
-            calls=cast(CallRunner, self),
-            slots=self.slots,
-            held=self.held,
-            delivery=cast(Delivery, self),
-            control=self,
-            waits=self.waits,
-            executor=self.executor,
-            put_back=lambda queue, count: self.put_back.append(count),
-            may_take=lambda: self.may_take,
-        )
-
-    # As a taker.
-    def take(self, queue: str, quota: Quota, most: int) -> TakeResult:
-        self.asked.append(most)
-        self.on_take()
-        found = self.takes.pop(0) if self.takes else []
-        if isinstance(found, Exception):
-            raise found
-        return found if isinstance(found, TakeResult) else result(found)
-
-    # As a runner of calls.
-    def run(self, queue: str, taken: Taken, grant: Grant, counts: ChunkCounts) -> None:
-        self.hold_calls.wait(30.0)
-        self.called.append(taken.key)
-        self._end(taken, counts, "succeeded")
-
-    def give_back(self, queue: str, taken: Taken, grant: Grant, counts: ChunkCounts) -> None:
-        self.given_back.append(taken.key)
-        self._end(taken, counts, "handed_back")
-
-    def _end(self, taken: Taken, counts: ChunkCounts, how: str) -> None:
-        self.held.drop(QUEUE, taken.key, taken.token)
-        self.slots.release()
-        counts.end(how)
-
-    # As a delivery.
-    def put(self, queue: str, finish: Finish, record: bytes = b"") -> None:
-        self.finished.append(finish)
-
-    def note_grant(self, grant: Settle) -> None:
-        self.noted.append(grant)
-
-    # As a queue control.
-    def pause(self, queue: str, wait_s: float) -> None:
-        self.pauses_s.append(wait_s)
-
-    def resume(self, queue: str) -> None:
-        self.resumed += 1
-
-    def chunk_began(self) -> int:
-        self.prefetched += 1
-        self.generations.append(len(self.generations))
-        return self.generations[-1]
-
-    def chunk_ended(self, generation: int) -> None:
-        assert generation in self.generations
-        self.prefetched -= 1
-
-    def serve(self, count: int = REQUESTS_PER_TICKET) -> str:
-        """Serve one ticket, and check that nothing is left behind."""
-        said = self.runner.run(QUEUE, count)
-        self.check_nothing_left()
-        return said
-
-    def check_nothing_left(self) -> None:
-        assert self.slots.used == 0
-        assert len(self.held) == 0
-        assert self.prefetched == 0
-        free = self.runner._roles.get(QUEUE)
-        assert free is None or not free.locked()
-
-
-def taken(name: object) -> Taken:
-    return Taken(f"job:{name}", f"token{name}", 7, b"h\nb", "/v1/completions", QUEUE, b"b", {}, JobOptions(), ())
-
-
-def result(
-    names: Any,
-    *,
-    left: int = 0,
-    wait_ms: int = 0,
-    limit: QuotaLimit | None = None,
-    cooldown: str = "",
-    impossible: Any = (),
-) -> TakeResult:
-    grant = Grant(Quota("quota", (LIMIT,)), 5000, 1e9)
-    return TakeResult(grant, tuple(map(taken, names)), tuple(map(taken, impossible)), left, wait_ms, limit, cooldown)
 
 
 @pytest.fixture
-def case(monkeypatch: pytest.MonkeyPatch) -> Case:
+def case(monkeypatch: pytest.MonkeyPatch) -> ChunkCase:
     for name in ("BRIEF_S", "PARKED_S"):
         monkeypatch.setattr(chunk_module, name, 0.0)
-    return Case()
+    return ChunkCase()
 
 
-def test_requests_are_called_and_their_ends_are_told(case: Case) -> None:
+def test_requests_are_called_and_their_ends_are_told(case: ChunkCase) -> None:
     case.takes = [[1, 2, 3]]
     assert case.serve() == "3 succeeded"
     assert sorted(case.called) == ["job:1", "job:2", "job:3"]
     assert case.put_back == []
 
 
-def test_a_ticket_that_finds_nothing_is_used_up(case: Case) -> None:
+def test_a_ticket_that_finds_nothing_is_used_up(case: ChunkCase) -> None:
     assert case.serve() == "nothing to do"
     assert (case.put_back, case.pauses_s) == ([], [])
 
 
-def test_a_ticket_asks_for_no_more_than_there_are_slots_or_requests(case: Case) -> None:
+def test_a_ticket_asks_for_no_more_than_there_are_slots_or_requests(case: ChunkCase) -> None:
     case.serve(3)
     case.serve(100)
     assert case.asked == [3, 8]
 
 
-def test_a_ticket_is_used_up_once_it_has_brought_its_requests(case: Case) -> None:
-    case.takes = [result([1, 2], left=50), result([3], left=49)]
+def test_a_ticket_is_used_up_once_it_has_brought_its_requests(case: ChunkCase) -> None:
+    case.takes = [take_result([1, 2], left=50), take_result([3], left=49)]
     assert case.serve(3) == "3 succeeded"
     assert case.put_back == []
     assert len(case.asked) == 2
 
 
-def test_where_limits_hold_the_ticket_goes_back_and_a_short_wait_is_sat_out(case: Case) -> None:
-    case.takes = [result([1], left=9, wait_ms=800, limit=LIMIT), [2]]
+def test_where_limits_hold_the_ticket_goes_back_and_a_short_wait_is_sat_out(case: ChunkCase) -> None:
+    case.takes = [take_result([1], left=9, wait_ms=800, limit=LIMIT), [2]]
     assert case.serve(10) == "2 succeeded"
     assert case.put_back == [9]
     assert case.pauses_s == [0.8]
@@ -201,11 +53,11 @@ def test_where_limits_hold_the_ticket_goes_back_and_a_short_wait_is_sat_out(case
     assert case.waits.current()[QUEUE][0] == "60 requests per 60 s"
 
 
-def test_who_stands_takes_as_many_as_it_can_and_puts_no_second_ticket_back(case: Case) -> None:
+def test_who_stands_takes_as_many_as_it_can_and_puts_no_second_ticket_back(case: ChunkCase) -> None:
     case.takes = [
-        result([1], left=90, wait_ms=100, limit=LIMIT),
-        result([2], left=89, wait_ms=100, limit=LIMIT),
-        result([3], left=88, wait_ms=100, limit=LIMIT),
+        take_result([1], left=90, wait_ms=100, limit=LIMIT),
+        take_result([2], left=89, wait_ms=100, limit=LIMIT),
+        take_result([3], left=88, wait_ms=100, limit=LIMIT),
         [4],
     ]
     assert case.serve(2) == "4 succeeded"
@@ -213,8 +65,8 @@ def test_who_stands_takes_as_many_as_it_can_and_puts_no_second_ticket_back(case:
     assert min(case.asked[1:]) > 2
 
 
-def test_before_a_long_wait_the_queue_is_left_alone(case: Case) -> None:
-    case.takes = [result([], left=9, wait_ms=60_000, cooldown="rate limited: slow_down")]
+def test_before_a_long_wait_the_queue_is_left_alone(case: ChunkCase) -> None:
+    case.takes = [take_result([], left=9, wait_ms=60_000, cooldown="rate limited: slow_down")]
     assert case.serve(5) == "nothing to do"
     assert case.put_back == [5]
     assert case.pauses_s == [60.0]
@@ -222,16 +74,16 @@ def test_before_a_long_wait_the_queue_is_left_alone(case: Case) -> None:
     assert case.waits.current()[QUEUE][0] == "rate limited: slow_down"
 
 
-def test_what_is_ready_but_too_large_for_this_key_is_left_to_others(case: Case) -> None:
-    case.takes = [result([], left=4)]
+def test_what_is_ready_but_too_large_for_this_key_is_left_to_others(case: ChunkCase) -> None:
+    case.takes = [take_result([], left=4)]
     case.serve(5)
     assert case.put_back == [5]
     assert case.pauses_s == [1.0]
     assert case.waits.current()[QUEUE][0] == "too large for this key"
 
 
-def test_a_request_that_fits_no_key_ends_as_a_failure(case: Case) -> None:
-    case.takes = [result([1], impossible=[2])]
+def test_a_request_that_fits_no_key_ends_as_a_failure(case: ChunkCase) -> None:
+    case.takes = [take_result([1], impossible=[2])]
     case.serve()
     (finish,) = case.finished
     assert (finish.key, finish.token, finish.outcome.ok, finish.outcome.attempts) == ("job:2", "token2", False, 0)
@@ -239,14 +91,14 @@ def test_a_request_that_fits_no_key_ends_as_a_failure(case: Case) -> None:
     assert "7 tokens" in finish.outcome.errors[-1].message
 
 
-def test_every_grant_is_remembered_as_what_would_make_it_good(case: Case) -> None:
+def test_every_grant_is_remembered_as_what_would_make_it_good(case: ChunkCase) -> None:
     case.takes = [[1, 2]]
     case.serve()
     assert [(grant.settlement.granted_ms, grant.settlement.deltas) for grant in case.noted] == [(5000, (1,))] * 2
 
 
 def test_without_a_free_slot_the_ticket_goes_to_others_and_the_chunk_waits_for_one(
-    case: Case, monkeypatch: pytest.MonkeyPatch
+    case: ChunkCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunk_module, "STANDING_S", 30.0)
     case.slots.acquire(8)
@@ -263,7 +115,7 @@ def test_without_a_free_slot_the_ticket_goes_to_others_and_the_chunk_waits_for_o
     case.check_nothing_left()
 
 
-def test_a_chunk_that_gets_no_slot_ends(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chunk_that_gets_no_slot_ends(case: ChunkCase, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunk_module, "STANDING_S", 0.01)
     case.slots.acquire(8)
     assert case.runner.run(QUEUE, 5) == "nothing to do"
@@ -273,49 +125,49 @@ def test_a_chunk_that_gets_no_slot_ends(case: Case, monkeypatch: pytest.MonkeyPa
     case.check_nothing_left()
 
 
-def test_a_server_that_is_away_leaks_nothing_and_is_left_alone_for_a_moment(case: Case) -> None:
+def test_a_server_that_is_away_leaks_nothing_and_is_left_alone_for_a_moment(case: ChunkCase) -> None:
     case.takes = [redis.ConnectionError("gone")]
     assert case.serve() == "nothing to do"
     assert case.pauses_s == [0.5]
 
 
-def test_nothing_is_taken_while_a_servers_losses_are_made_good(case: Case) -> None:
+def test_nothing_is_taken_while_a_servers_losses_are_made_good(case: ChunkCase) -> None:
     case.may_take = False
     assert case.serve() == "nothing to do"
     assert case.asked == []
     assert case.pauses_s == [0.5]
 
 
-def test_an_error_in_a_later_take_waits_for_the_calls_of_the_earlier(case: Case) -> None:
-    case.takes = [result([1, 2], left=5), ValueError("a record that can't be read")]
+def test_an_error_in_a_later_take_waits_for_the_calls_of_the_earlier(case: ChunkCase) -> None:
+    case.takes = [take_result([1, 2], left=5), ValueError("a record that can't be read")]
     with pytest.raises(ValueError, match="can't be read"):
         case.runner.run(QUEUE, 10)
     assert sorted(case.called) == ["job:1", "job:2"]
     case.check_nothing_left()
 
 
-def test_requests_that_the_closing_pool_refuses_are_given_back(case: Case) -> None:
+def test_requests_that_the_closing_pool_refuses_are_given_back(case: ChunkCase) -> None:
     case.takes = [[1, 2]]
     case.executor.shutdown()
     assert case.serve() == "2 handed_back"
     assert case.given_back == ["job:1", "job:2"]
 
 
-def test_a_worker_that_stops_takes_nothing_and_puts_its_ticket_back(case: Case) -> None:
+def test_a_worker_that_stops_takes_nothing_and_puts_its_ticket_back(case: ChunkCase) -> None:
     case.stopping.set()
     assert case.serve(5) == "nothing to do"
     assert case.asked == []
     assert case.put_back == [5]
 
 
-def test_a_worker_that_is_told_to_stop_while_it_stands_takes_nothing_more(case: Case) -> None:
-    case.takes = [result([1], left=9, wait_ms=100, limit=LIMIT), [2]]
+def test_a_worker_that_is_told_to_stop_while_it_stands_takes_nothing_more(case: ChunkCase) -> None:
+    case.takes = [take_result([1], left=9, wait_ms=100, limit=LIMIT), [2]]
     case.on_take = case.stopping.set
     assert case.serve(10) == "1 succeeded"
     assert case.put_back == [9]
 
 
-def test_of_one_queue_one_chunk_at_a_time_takes(case: Case) -> None:
+def test_of_one_queue_one_chunk_at_a_time_takes(case: ChunkCase) -> None:
     took, go_on = threading.Event(), threading.Event()
 
     def wait_inside() -> None:
@@ -333,7 +185,7 @@ def test_of_one_queue_one_chunk_at_a_time_takes(case: Case) -> None:
     case.check_nothing_left()
 
 
-def test_the_next_chunk_takes_while_calls_of_the_last_are_under_way(case: Case) -> None:
+def test_the_next_chunk_takes_while_calls_of_the_last_are_under_way(case: ChunkCase) -> None:
     case.hold_calls.clear()
     case.takes = [[1]]
     first = threading.Thread(target=case.runner.run, args=(QUEUE, 5), daemon=True)
@@ -351,7 +203,7 @@ def test_the_next_chunk_takes_while_calls_of_the_last_are_under_way(case: Case) 
     assert sorted(case.called) == ["job:1", "job:2"]
 
 
-def test_a_ticket_of_a_model_that_the_key_does_not_serve_leaves_nothing_behind(case: Case) -> None:
+def test_a_ticket_of_a_model_that_the_key_does_not_serve_leaves_nothing_behind(case: ChunkCase) -> None:
     with pytest.raises(LookupError, match="doesn't serve"):
         case.runner.run("other", 5)
     case.check_nothing_left()

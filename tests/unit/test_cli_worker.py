@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from keyfleet.config import Environment, KeyConfig
 from keyfleet.errors import BrokerUnavailable, ConfigurationError
-from keyfleet_workers import app as app_module
+from keyfleet_workers import celery_app as app_module
 from keyfleet_workers.cli import worker as worker_module
 from keyfleet_workers.cli.worker import worker
 from keyfleet_workers.process import WorkerOptions

@@ -59,4 +59,4 @@ def test_a_run_brings_no_workers_into_its_process() -> None:
 
 
 def test_importing_the_workers_makes_no_application() -> None:
-    assert "keyfleet_workers.app" not in modules_after("import keyfleet_workers")
+    assert "keyfleet_workers.celery_app" not in modules_after("import keyfleet_workers")

@@ -176,6 +176,13 @@ def test_settling_on_a_window_that_was_lost_does_not_hide_the_loss(window: Windo
     assert (got.granted, got.wait_ms) == (0, 1001)
 
 
+def test_a_surcharge_on_a_window_that_was_lost_makes_it_full_for_everybody(window: Window) -> None:
+    granted_ms = window.grant(60)
+    window.client.flushall()
+    window.settle(granted_ms, granted_ms, 60, 5)
+    assert window.wait_ms(1) == 1001
+
+
 def test_settling_on_a_window_that_is_long_over_leaves_it_empty(window: Window) -> None:
     granted_ms = window.grant(60)
     window.clock.advance_ms(5000)

@@ -127,12 +127,25 @@ def test_an_idle_window_is_not_taken_for_lost(stand_in: StandIn) -> None:
 def test_a_grant_leaves_its_window_also_when_all_before_it_had_left(stand_in: StandIn) -> None:
     storage = storage_on(stand_in.client())
     quota = limit(10, 1000)
-    storage.reserve([quota], [[1]])
-    for gap_ms in (500, 501, 600, 900):
+    used = []
+    for gap_ms, cost in ((0, 1), (500, 1), (501, 0), (500, 1), (500, 1), (502, 0)):
         stand_in.clock.advance_ms(gap_ms)
-        storage.reserve([quota], [[1]])
-    stand_in.clock.advance_ms(101)
-    assert storage.inspect([quota], [0])[0][0] == 1
+        storage.reserve([quota], [[cost]])
+        used.append(storage.inspect([quota], [0])[0][0])
+    assert used == [1, 2, 1, 1, 2, 1]
+
+
+def test_all_grants_of_a_slot_leave_with_its_newest(stand_in: StandIn) -> None:
+    storage = storage_on(stand_in.client())
+    quota = limit(10, 1000)
+    stand_in.clock.advance_ms(-stand_in.clock.now_ms % slot_width_ms(quota))
+    for gap_ms in (0, 3):
+        stand_in.clock.advance_ms(gap_ms)
+        storage.reserve([quota], [[5]])
+    stand_in.clock.advance_ms(1000)
+    assert storage.inspect([quota], [1]) == [(10, 1)]
+    stand_in.clock.advance_ms(1)
+    assert storage.inspect([quota], [1]) == [(0, 0)]
 
 
 def test_a_window_that_nobody_knew_begins_empty(stand_in: StandIn) -> None:

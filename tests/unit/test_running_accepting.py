@@ -13,7 +13,7 @@ from keyfleet.contract import Request
 from keyfleet.ledger import JobLedger
 from keyfleet.running import accepting
 from keyfleet.running.accepting import Acceptor
-from keyfleet.tickets import TicketOffice
+from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
 
 REQUESTS = [Request(str(number), "/v1/completions", "m", b"{}", 1) for number in range(3)]
 
@@ -27,6 +27,7 @@ class Broker:
         self.accepted: list[Request] = []
         self.tickets: list[tuple[str, int]] = []
         self.refuses_tickets = False
+        self.lacking = 100
         self.known: set[str] = set()
 
     def info(self, section: str) -> dict[str, Any]:
@@ -37,6 +38,9 @@ class Broker:
             raise self.failures.pop(0)
         self.accepted += requests
         return [request.id not in self.known for request in requests]
+
+    def lacking_tickets(self, queue: str) -> int:
+        return self.lacking
 
     def issue_for(self, queue: str, requests: int, *, urgent: bool = False) -> None:
         if self.refuses_tickets:
@@ -72,13 +76,33 @@ def case(monkeypatch: pytest.MonkeyPatch) -> Case:
 def test_requests_are_written_and_get_the_tickets_they_need(case: Case) -> None:
     assert case.acceptor.accept("q", REQUESTS)
     assert case.broker.accepted == REQUESTS
-    assert case.broker.tickets == [("q", 3)]
+    assert case.broker.tickets == [("q", REQUESTS_PER_TICKET)]
 
 
-def test_what_the_ledger_has_already_gets_no_ticket(case: Case) -> None:
+@pytest.mark.parametrize("lacking", [0, -3])
+def test_a_queue_with_enough_tickets_gets_no_more(case: Case, lacking: int) -> None:
+    case.broker.lacking = lacking
+    assert case.acceptor.accept("q", REQUESTS)
+    assert case.broker.tickets == []
+
+
+def test_no_more_tickets_are_issued_than_the_queue_lacks(case: Case) -> None:
+    case.broker.lacking = 2
+    many = [Request(str(number), "/v1/completions", "m", b"{}", 1) for number in range(4 * REQUESTS_PER_TICKET)]
+    assert case.acceptor.accept("q", many)
+    assert case.broker.tickets == [("q", 2 * REQUESTS_PER_TICKET)]
+
+
+def test_what_is_new_in_a_batch_gets_its_tickets(case: Case) -> None:
     case.broker.known = {"0", "1"}
     assert case.acceptor.accept("q", REQUESTS)
-    assert case.broker.tickets == [("q", 1)]
+    assert case.broker.tickets == [("q", REQUESTS_PER_TICKET)]
+
+
+def test_a_batch_that_the_ledger_has_already_gets_no_ticket(case: Case) -> None:
+    case.broker.known = {"0", "1", "2"}
+    assert case.acceptor.accept("q", REQUESTS)
+    assert case.broker.tickets == []
 
 
 def test_a_server_that_is_away_is_waited_for(case: Case) -> None:

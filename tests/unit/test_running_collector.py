@@ -5,166 +5,29 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 import redis
 
 from keyfleet.batch.formats import Row, blank_row
-from keyfleet.batch.lines import Fed
-from keyfleet.batch.writer import ResultWriter
-from keyfleet.broker import ServerWatch
-from keyfleet.contract import AttemptError, Outcome
 from keyfleet.errors import InputError
-from keyfleet.ledger import JobLedger
 from keyfleet.running import collector as collector_module
-from keyfleet.running.collector import Collector
 from keyfleet.running.local_rows import LocalRows
-from keyfleet.running.tally import Tally
-from keyfleet.running.window import OpenRequest, Window
+from support.collector_case import CollectorCase, outcome
 from support.events import wait_until
 
 
-def outcome(number: int, ok: bool = True) -> Outcome:
-    errors = () if ok else (AttemptError(400, "bad", "it is"),)
-    return Outcome(str(number), ok, 200 if ok else 400, b"{}", 1, errors=errors, key_name="one")
-
-
-def make_row(found: Outcome) -> Row:
-    return Row(int(found.id), not found.ok, f"{found.id}\n".encode())
-
-
-class Ledger:
-    """A job's stream and its open requests, on a server that can be away, full, or have lost something."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Condition()
-        self.entries: list[tuple[int, Outcome]] = []
-        self.trimmed = 0
-        self.open_requests: set[str] = set()
-        self.is_opened = 0
-        self.failures: list[Exception] = []
-        self.open_failures: list[Exception] = []
-        self.trim_failures: list[Exception] = []
-        self.known = True
-        self.written_at_trim: list[set[int]] = []
-        self.writer: Writer | None = None
-
-    def say(self, *outcomes: Outcome, first: int | None = None) -> None:
-        with self._lock:
-            for found in outcomes:
-                number = first if first is not None else (self.entries[-1][0] if self.entries else self.trimmed) + 1
-                self.entries.append((number, found))
-            self._lock.notify_all()
-
-    def open(self) -> None:
-        if self.open_failures:
-            raise self.open_failures.pop(0)
-        self.is_opened += 1
-        self.known = True
-
-    def is_known(self) -> bool:
-        return self.known
-
-    def open_ids(self, queue: str) -> Iterator[str]:
-        return iter(sorted(self.open_requests))
-
-    def outcomes(self, after: str, *, count: int, block_ms: int | None = None) -> list[tuple[str, Outcome]]:
-        behind = int(after.partition("-")[0])
-        with self._lock:
-            if self.failures:
-                raise self.failures.pop(0)
-            found = [(f"{number}-0", one) for number, one in self.entries if number > behind]
-            if not found and block_ms is not None:
-                self._lock.wait(0.005)
-            return found[:count]
-
-    def trim(self, through: str) -> None:
-        if self.trim_failures:
-            raise self.trim_failures.pop(0)
-        with self._lock:
-            self.trimmed = int(through.partition("-")[0])
-            self.entries = [entry for entry in self.entries if entry[0] > self.trimmed]
-            if self.writer is not None:
-                self.written_at_trim.append({row.line_number for row in self.writer.rows})
-
-
-class Writer:
-    """Takes rows as a result writer does: a second one of a line is dropped."""
-
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-        self.numbers: set[object] = set()
-        self.failure: Exception | None = None
-        self.held = threading.Event()
-        self.held.set()
-
-    def __contains__(self, number: object) -> bool:
-        return number in self.numbers
-
-    def write(self, rows: list[Row], fed: Fed) -> int:
-        self.held.wait(30.0)
-        if self.failure is not None:
-            raise self.failure
-        fresh = list({row.line_number: row for row in reversed(rows) if row.line_number not in self.numbers}.values())
-        self.rows += reversed(fresh)
-        self.numbers |= {row.line_number for row in fresh}
-        return len(fresh)
-
-    def written(self) -> list[int]:
-        return [row.line_number for row in self.rows]
-
-
-class Case:
-    def __init__(self) -> None:
-        self.ledger = Ledger()
-        self.writer = Writer()
-        self.ledger.writer = self.writer
-        self.window = Window()
-        self.tally = Tally()
-        self.watch = ServerWatch()
-        self.lost: list[OpenRequest] = []
-        self.away = threading.Event()
-        self.said: list[str] = []
-        self.collector = Collector(
-            cast(JobLedger, self.ledger),
-            cast(ResultWriter, self.writer),
-            make_row,
-            self.window,
-            self.tally,
-            self.watch,
-            self.writer,
-            fed=lambda: Fed(0, 0, ""),
-            on_lost=self.lost.append,
-            on_away=self.away.set,
-            say=self.said.append,
-        )
-
-    def under_way(self, *numbers: int) -> None:
-        for number in numbers:
-            self.window.add(str(number), OpenRequest("q", number))
-            self.ledger.open_requests.add(str(number))
-
-    def finish(self, *numbers: int) -> None:
-        self.ledger.open_requests -= {str(number) for number in numbers}
-        self.ledger.say(*(outcome(number) for number in numbers))
-
-    def change_server(self) -> None:
-        """As a new connection to a restarted server does."""
-        self.watch._changed.set()
-
-
 @pytest.fixture
-def case(monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+def case(monkeypatch: pytest.MonkeyPatch) -> Iterator[CollectorCase]:
     for name in ("GATHER_S", "AWAY_S", "REDELIVERY_S"):
         monkeypatch.setattr(collector_module, name, 0.0)
-    case = Case()
+    case = CollectorCase()
     yield case
     case.writer.held.set()
     case.collector.stop(10.0)
 
 
-def test_outcomes_are_written_counted_and_make_room(case: Case) -> None:
+def test_outcomes_are_written_counted_and_make_room(case: CollectorCase) -> None:
     case.under_way(1, 2, 3)
     case.collector.start()
     case.finish(2, 1)
@@ -174,13 +37,13 @@ def test_outcomes_are_written_counted_and_make_room(case: Case) -> None:
     wait_until(lambda: not case.ledger.entries, "the stream is trimmed")
 
 
-def test_nothing_is_let_go_of_before_it_is_written(case: Case) -> None:
+def test_nothing_is_let_go_of_before_it_is_written(case: CollectorCase) -> None:
     case.finish(1, 2)
     case.collector.drain()
     assert case.ledger.written_at_trim == [{1, 2}]
 
 
-def test_an_outcome_that_stands_in_the_stream_twice_counts_once(case: Case) -> None:
+def test_an_outcome_that_stands_in_the_stream_twice_counts_once(case: CollectorCase) -> None:
     case.under_way(1)
     case.ledger.say(outcome(1), outcome(1, ok=False))
     case.collector.drain()
@@ -190,7 +53,7 @@ def test_an_outcome_that_stands_in_the_stream_twice_counts_once(case: Case) -> N
     assert case.tally.finished == 1
 
 
-def test_outcomes_that_an_earlier_run_wrote_but_could_not_trim_are_not_counted_again(case: Case) -> None:
+def test_outcomes_that_an_earlier_run_wrote_but_could_not_trim_are_not_counted_again(case: CollectorCase) -> None:
     case.writer.numbers = {1}
     case.ledger.say(outcome(1), outcome(2))
     case.collector.drain()
@@ -199,7 +62,7 @@ def test_outcomes_that_an_earlier_run_wrote_but_could_not_trim_are_not_counted_a
     assert not case.ledger.entries
 
 
-def test_draining_collects_more_than_one_read_can_take(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draining_collects_more_than_one_read_can_take(case: CollectorCase, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector_module, "READ_MOST", 10)
     case.collector._read_most = 10
     case.ledger.say(*(outcome(number) for number in range(1, 96)))
@@ -207,7 +70,7 @@ def test_draining_collects_more_than_one_read_can_take(case: Case, monkeypatch: 
     assert len(case.writer.rows) == 95
 
 
-def test_rows_of_its_own_are_written_without_the_server(case: Case) -> None:
+def test_rows_of_its_own_are_written_without_the_server(case: CollectorCase) -> None:
     case.ledger.failures = [redis.ConnectionError("gone")] * 1000
     case.collector.put_row(blank_row(1))
     case.collector.put_outcome(outcome(2, ok=False))
@@ -218,7 +81,7 @@ def test_rows_of_its_own_are_written_without_the_server(case: Case) -> None:
     assert (case.tally.failed, case.tally.finished) == (1, 1)
 
 
-def test_a_row_that_is_being_written_still_counts_as_waiting(case: Case) -> None:
+def test_a_row_that_is_being_written_still_counts_as_waiting(case: CollectorCase) -> None:
     case.writer.held.clear()
     case.collector.put_row(blank_row(1))
     case.collector.start()
@@ -229,7 +92,7 @@ def test_a_row_that_is_being_written_still_counts_as_waiting(case: Case) -> None
     assert case.writer.written() == [1]
 
 
-def test_a_server_that_is_away_is_said_and_brought_back(case: Case) -> None:
+def test_a_server_that_is_away_is_said_and_brought_back(case: CollectorCase) -> None:
     case.ledger.failures = [redis.ConnectionError("gone")]
     case.finish(1)
     case.collector.start()
@@ -239,7 +102,7 @@ def test_a_server_that_is_away_is_said_and_brought_back(case: Case) -> None:
     wait_until(lambda: case.said[-1] == "", "the reason is taken back")
 
 
-def test_a_trim_that_failed_is_made_good_by_the_next(case: Case) -> None:
+def test_a_trim_that_failed_is_made_good_by_the_next(case: CollectorCase) -> None:
     case.ledger.trim_failures = [redis.ConnectionError("gone")]
     case.finish(1)
     case.collector.start()
@@ -250,7 +113,7 @@ def test_a_trim_that_failed_is_made_good_by_the_next(case: Case) -> None:
     assert case.tally.finished == 2
 
 
-def test_after_a_restart_of_the_server_what_it_lost_is_fed_again(case: Case) -> None:
+def test_after_a_restart_of_the_server_what_it_lost_is_fed_again(case: CollectorCase) -> None:
     case.under_way(1, 2, 3)
     case.ledger.open_requests = {"1"}  # 2 and 3 are gone, but the outcome of 3 is in the stream
     case.ledger.say(outcome(3))
@@ -264,7 +127,9 @@ def test_after_a_restart_of_the_server_what_it_lost_is_fed_again(case: Case) -> 
     assert case.ledger.is_opened == 1
 
 
-def test_a_server_that_forgot_the_job_is_noticed_without_a_restart(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_forgot_the_job_is_noticed_without_a_restart(
+    case: CollectorCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(collector_module, "WIPED_LOOK_S", 0.0)
     case.under_way(1)
     case.ledger.open_requests.clear()
@@ -274,7 +139,7 @@ def test_a_server_that_forgot_the_job_is_noticed_without_a_restart(case: Case, m
     assert case.ledger.is_opened == 1
 
 
-def test_the_stream_of_a_server_whose_clock_is_behind_is_read_from_its_beginning(case: Case) -> None:
+def test_the_stream_of_a_server_whose_clock_is_behind_is_read_from_its_beginning(case: CollectorCase) -> None:
     case.ledger.trimmed = 5000
     case.finish(1)
     case.collector.drain()
@@ -284,7 +149,7 @@ def test_the_stream_of_a_server_whose_clock_is_behind_is_read_from_its_beginning
     wait_until(lambda: case.writer.written() == [1, 2], "the outcome of the new server is read")
 
 
-def test_a_restarted_server_that_is_full_is_emptied_before_the_job_is_opened_anew(case: Case) -> None:
+def test_a_restarted_server_that_is_full_is_emptied_before_the_job_is_opened_anew(case: CollectorCase) -> None:
     case.under_way(1)
     case.ledger.open_failures = [redis.exceptions.OutOfMemoryError("full")]
     case.finish(1)
@@ -295,7 +160,7 @@ def test_a_restarted_server_that_is_full_is_emptied_before_the_job_is_opened_ane
     assert case.lost == []
 
 
-def test_an_output_that_can_not_be_written_is_a_failure_and_nobody_waits_for_it(case: Case) -> None:
+def test_an_output_that_can_not_be_written_is_a_failure_and_nobody_waits_for_it(case: CollectorCase) -> None:
     case.writer.failure = InputError("out.jsonl: can't be written: no space left on device")
     case.finish(1)
     case.collector.start()
@@ -325,7 +190,7 @@ def test_rows_beyond_their_room_wait_where_they_are_made() -> None:
     assert rows.is_empty
 
 
-def test_stopping_ends_the_thread(case: Case, tmp_path: Path) -> None:
+def test_stopping_ends_the_thread(case: CollectorCase, tmp_path: Path) -> None:
     case.collector.start()
     case.collector.stop(10.0)
     assert not any(thread.name == "keyfleet-collector" for thread in threading.enumerate())

@@ -14,7 +14,7 @@ __all__ = ["app"]
 def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from keyfleet_workers.app import build_app_from_environment
+    from keyfleet_workers.celery_app import build_app_from_environment
 
     globals()["app"] = found = build_app_from_environment()
     return found

@@ -15,8 +15,8 @@ from celery.signals import setup_logging
 
 from keyfleet.broker import check_server, connect
 from keyfleet.config import Environment, KeyConfig, Settings
-from keyfleet_workers.app import build_app
 from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.celery_app import build_app
 
 __all__ = ["WorkerOptions", "end_with", "run_worker"]
 

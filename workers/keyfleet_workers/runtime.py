@@ -17,7 +17,7 @@ from keyfleet.broker import ServerWatch, check_server, connect
 from keyfleet.clock import elapsed_s
 from keyfleet.config import Settings
 from keyfleet.ledger import Transitions
-from keyfleet.tickets import TicketOffice
+from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.consumption import Consumption
 from keyfleet_workers.cooldowns import Cooldowns
@@ -152,9 +152,12 @@ class WorkerRuntime:
         return self._chunks.run(queue, count)
 
     def _issue(self, queue: str, count: int) -> None:
-        """Put a ticket into a queue; one that can't be sent is replaced by the reaper."""
+        """Put tickets for `count` requests into a queue; one that can't be sent is replaced by the reaper.
+
+        Each is a full one, so that whoever counts tickets knows how many requests they speak for.
+        """
         try:
-            self._tickets.issue_for(queue, count)
+            self._tickets.issue_for(queue, -(-count // REQUESTS_PER_TICKET) * REQUESTS_PER_TICKET)
         except Exception as error:
             logger.info("a ticket could not be sent (%s)", type(error).__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import entry_points
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -15,6 +15,9 @@ __all__ = ["main"]
 
 USAGE_EXIT = 2
 """Exit code of a wrong option, setting or file, and of a broker that can't be reached."""
+
+INTERRUPTED_EXIT = 130
+"""Exit code after Ctrl-C, as shells have it; click's own would be 1, which says that lines failed."""
 
 _LAZY_COMMANDS = {
     "demo": ("keyfleet.cli.demo", "See it work: no API key, no server."),
@@ -42,6 +45,14 @@ class _Commands(click.Group):
             found: click.Command = point.load()
             return found
         return None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a Ctrl-C that nobody else took, while it starts or tidies up, ends it here."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED_EXIT)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -13,6 +13,7 @@ from keyfleet.ledger.codec import JobOptions, decode_outcome, encode_record, req
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
+from keyfleet.tickets import PRIORITIES, REQUESTS_PER_TICKET
 
 __all__ = ["JobLedger"]
 
@@ -107,6 +108,20 @@ class JobLedger:
         """Drop the outcomes up to and with the entry `through`: they are safe elsewhere now."""
         milliseconds, _, number = through.partition("-")
         self._client.xtrim(self._stream_key, minid=f"{milliseconds}-{int(number) + 1}", approximate=False)
+
+    def lacking_tickets(self, queue: str) -> int:
+        """Tickets that `queue` needs for what is ready beside those that stand there; below 0 where they are too many.
+
+        Tickets that a worker holds just now are not seen.
+        """
+        keys = QueueKeys(self._fleet, queue)
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.zcard(keys.ready_urgent)
+        pipeline.zcard(keys.ready_bulk)
+        for priority in PRIORITIES:
+            pipeline.llen(redis_keys.tickets(self._fleet, queue, priority))
+        urgent, bulk, *standing = cast("list[int]", pipeline.execute())
+        return -(-(urgent + bulk) // REQUESTS_PER_TICKET) - sum(standing)
 
     def depths(self, queue: str) -> dict[str, int]:
         """How many requests of all jobs `queue` has ready, running and delayed."""

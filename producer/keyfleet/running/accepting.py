@@ -12,7 +12,7 @@ import redis
 
 from keyfleet.contract import Request
 from keyfleet.ledger import JobLedger
-from keyfleet.tickets import TicketOffice
+from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
 
 __all__ = ["FULL_SHARE", "Acceptor"]
 
@@ -81,7 +81,15 @@ class Acceptor:
             self._pause(f"the broker's memory is {int(memory['used_memory']) / limit:.0%} full")
 
     def _issue(self, queue: str, count: int) -> None:
+        """Issue what tickets the queue lacks, up to those of `count` new requests.
+
+        Workers also take without a ticket while they wait for quota, so a ticket for each batch would pile up as the
+        job goes on.
+        """
         try:
-            self._tickets.issue_for(queue, count)
+            new = -(-count // REQUESTS_PER_TICKET)
+            lacking = self._ledger.lacking_tickets(queue) if new else 0
+            if lacking > 0:
+                self._tickets.issue_for(queue, min(new, lacking) * REQUESTS_PER_TICKET)
         except Exception as error:
             logger.info("tickets could not be sent (%s); the reaper replaces them", type(error).__name__)

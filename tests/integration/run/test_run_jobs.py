@@ -36,7 +36,7 @@ def test_a_job_goes_through_three_keys_with_each_line_once_and_none_above_a_limi
     rows = rows_of(place.directory / "in_results.jsonl")
     assert lines_answered(place.directory / "in_results.jsonl") == Counter(range(1, 301))
     for request, answer, metadata in rows:
-        assert request == {key: value for key, value in json.loads(bare_line(metadata["row"])).items()}
+        assert request == json.loads(bare_line(metadata["row"]))
         assert answer["object"] == "chat.completion"
     stats = assert_clean(sim, 300)
     assert all(stats["keys"][key.name]["requests"] for key in keys)

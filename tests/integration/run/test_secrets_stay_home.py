@@ -37,7 +37,8 @@ def test_no_secret_is_in_redis_logs_output_or_a_process_list(place: Place, start
     keys = place.write_keys(sim, (good,))
     text = keys.read_text(encoding="utf-8")
     keys.write_text(
-        f"{text}- {{name: proxied, api_key: {behind_proxy.api_key}, base_url: '{sim.base_url}/v1', proxy: '{PROXY}'}}\n",
+        f"{text}- {{name: proxied, api_key: {behind_proxy.api_key},"
+        f" base_url: '{sim.base_url}/v1', proxy: '{PROXY}'}}\n",
         encoding="utf-8",
     )
     keys.rename(place.directory / "kept.yaml")

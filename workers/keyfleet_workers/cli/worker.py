@@ -53,12 +53,7 @@ def worker(
     """
     env = Environment.read()
     settings = Settings.from_environment(env).with_options(**given)
-    if settings.broker_url is None:
-        raise ConfigurationError(
-            "no broker is set; give --broker redis://HOST:6379/0 or set KEYFLEET_BROKER_URL "
-            "(`keyfleet run` without a broker brings its own workers)",
-            setting="KEYFLEET_BROKER_URL",
-        )
+    worker_options = WorkerOptions(settings, _broker_of(settings))
     source = find_keys(
         option_path=keys,
         env=env,
@@ -67,14 +62,23 @@ def worker(
         tokens_per_minute=tokens_per_minute,
     )
     source = _with_base_url(source, base_url)
-    serve = _server(env, WorkerOptions(settings, settings.broker_url))
     if all_keys:
-        supervisor = Supervisor(source.keys, serve, _spawn_command, end_with_stdin)
+        supervisor = Supervisor(source.keys, _server(env, worker_options), _spawn_command, end_with_stdin)
         sys.exit(supervisor.run())
     key = _choose(source, key_name)
     if end_with_stdin:
         end_with(0)
-    sys.exit(run_worker(key, env, WorkerOptions(settings, settings.broker_url)))
+    sys.exit(run_worker(key, env, worker_options))
+
+
+def _broker_of(settings: Settings) -> str:
+    if settings.broker_url is None:
+        raise ConfigurationError(
+            "no broker is set; give --broker redis://HOST:6379/0 or set KEYFLEET_BROKER_URL "
+            "(`keyfleet run` without a broker brings its own workers)",
+            setting="KEYFLEET_BROKER_URL",
+        )
+    return settings.broker_url
 
 
 def _server(env: Environment, worker_options: WorkerOptions) -> Callable[[KeyConfig], int]:

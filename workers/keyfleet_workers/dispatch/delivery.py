@@ -28,7 +28,7 @@ MOST_AT_ONCE = 256
 """Most results that one round trip carries."""
 
 GATHER_S = 0.005
-"""Least time between the beginnings of two round trips: what comes meanwhile goes together, a lone result at once (s)."""
+"""Least time between the beginnings of two round trips: what comes meanwhile goes together (s)."""
 
 RECENT_S = 3.0
 """How long delivered outcomes and grants are kept: a server with an AOF synced every second may lose two (s)."""

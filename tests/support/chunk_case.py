@@ -1,0 +1,157 @@
+"""A chunk runner with everything around it made up: taker, calls, delivery and queue control."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from keyfleet.config import Environment, KeyConfig, ModelLimits, SecretReference, parse_limits
+from keyfleet.ledger import Finish, JobOptions, Taken
+from keyfleet.tickets import REQUESTS_PER_TICKET
+from keyfleet_workers.binding import KeyBinding, Quota
+from keyfleet_workers.dispatch.calls import CallRunner, ChunkCounts
+from keyfleet_workers.dispatch.chunk import ChunkRunner
+from keyfleet_workers.dispatch.delivery import Delivery, Settle
+from keyfleet_workers.dispatch.held import HeldRequests
+from keyfleet_workers.dispatch.slots import CallSlots
+from keyfleet_workers.dispatch.taker import Grant, Taker, TakeResult
+from keyfleet_workers.dispatch.waits import Waits
+from keyfleet_workers.limiter import QuotaLimit
+
+__all__ = ["LIMIT", "QUEUE", "ChunkCase", "take_result"]
+
+QUEUE = "m"
+LIMIT = QuotaLimit("r", "requests", 60, 60_000, 100)
+
+
+class Stopping(threading.Event):
+    """Takes note of waits instead of sitting them out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits_s: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits_s.append(timeout or 0.0)
+        return self.is_set()
+
+
+class ChunkCase:
+    """A chunk runner whose takes bring what a test says: lists of request numbers, results, or errors."""
+
+    def __init__(self, slots: int = 8) -> None:
+        self.takes: list[Any] = []
+        self.asked: list[int] = []
+        self.slots = CallSlots(slots, slots, pause=lambda _: None)
+        self.held = HeldRequests(30.0)
+        self.waits = Waits()
+        self.stopping = Stopping()
+        self.put_back: list[int] = []
+        self.pauses_s: list[float] = []
+        self.resumed = 0
+        self.prefetched = 0
+        self.generations: list[int] = []
+        self.called: list[str] = []
+        self.given_back: list[str] = []
+        self.finished: list[Finish] = []
+        self.noted: list[Settle] = []
+        self.may_take = True
+        self.hold_calls = threading.Event()
+        self.hold_calls.set()
+        self.on_take: Callable[[], None] = lambda: None
+        self.executor = ThreadPoolExecutor(slots)
+        key = KeyConfig(
+            "one", SecretReference("sk-literal-key"), models={QUEUE: ModelLimits(parse_limits(["9/minute"]))}
+        )
+        self.runner = ChunkRunner(
+            binding=KeyBinding(key, Environment({})),
+            taker=cast(Taker, self),
+            calls=cast(CallRunner, self),
+            slots=self.slots,
+            held=self.held,
+            delivery=cast(Delivery, self),
+            control=self,
+            waits=self.waits,
+            executor=self.executor,
+            put_back=lambda queue, count: self.put_back.append(count),
+            may_take=lambda: self.may_take,
+        )
+
+    # As a taker.
+    def take(self, queue: str, quota: Quota, most: int) -> TakeResult:
+        self.asked.append(most)
+        self.on_take()
+        found = self.takes.pop(0) if self.takes else []
+        if isinstance(found, Exception):
+            raise found
+        return found if isinstance(found, TakeResult) else take_result(found)
+
+    # As a runner of calls.
+    def run(self, queue: str, taken: Taken, grant: Grant, counts: ChunkCounts) -> None:
+        self.hold_calls.wait(30.0)
+        self.called.append(taken.key)
+        self._end(taken, counts, "succeeded")
+
+    def give_back(self, queue: str, taken: Taken, grant: Grant, counts: ChunkCounts) -> None:
+        self.given_back.append(taken.key)
+        self._end(taken, counts, "handed_back")
+
+    def _end(self, taken: Taken, counts: ChunkCounts, how: str) -> None:
+        self.held.drop(QUEUE, taken.key, taken.token)
+        self.slots.release()
+        counts.end(how)
+
+    # As a delivery.
+    def put(self, queue: str, finish: Finish, record: bytes = b"") -> None:
+        self.finished.append(finish)
+
+    def note_grant(self, grant: Settle) -> None:
+        self.noted.append(grant)
+
+    # As a queue control.
+    def pause(self, queue: str, wait_s: float) -> None:
+        self.pauses_s.append(wait_s)
+
+    def resume(self, queue: str) -> None:
+        self.resumed += 1
+
+    def chunk_began(self) -> int:
+        self.prefetched += 1
+        self.generations.append(len(self.generations))
+        return self.generations[-1]
+
+    def chunk_ended(self, generation: int) -> None:
+        assert generation in self.generations
+        self.prefetched -= 1
+
+    def serve(self, count: int = REQUESTS_PER_TICKET) -> str:
+        """Serve one ticket, and check that nothing is left behind."""
+        said = self.runner.run(QUEUE, count)
+        self.check_nothing_left()
+        return said
+
+    def check_nothing_left(self) -> None:
+        assert self.slots.used == 0
+        assert len(self.held) == 0
+        assert self.prefetched == 0
+        free = self.runner._roles.get(QUEUE)
+        assert free is None or not free.locked()
+
+
+def taken(name: object) -> Taken:
+    return Taken(f"job:{name}", f"token{name}", 7, b"h\nb", "/v1/completions", QUEUE, b"b", {}, JobOptions(), ())
+
+
+def take_result(
+    names: Any,
+    *,
+    left: int = 0,
+    wait_ms: int = 0,
+    limit: QuotaLimit | None = None,
+    cooldown: str = "",
+    impossible: Any = (),
+) -> TakeResult:
+    grant = Grant(Quota("quota", (LIMIT,)), 5000, 1e9)
+    return TakeResult(grant, tuple(map(taken, names)), tuple(map(taken, impossible)), left, wait_ms, limit, cooldown)
