@@ -144,6 +144,20 @@ def test_one_interrupt_ends_the_run_in_order_and_the_same_command_completes_it(
     assert (repeats(stats), stats["over_limit"]) == (0, 0)
 
 
+def test_an_interrupt_while_the_run_starts_ends_it_with_the_code_for_it(place: Place, start_sim: StartSim) -> None:
+    sim = start_sim(SimConfig(keys=KEYS))
+    place.write_keys(sim, KEYS)
+    write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(1, 41)])
+    command = place.start("run", "in.jsonl")
+    command.wait_until_said("keys: 2 from ./keys.yaml")
+    command.signal(signal.SIGINT)
+    assert command.wait() == 130, command.stderr
+    place.wait_until_empty()
+    assert place.run("run", "in.jsonl").code == 0
+    assert lines_answered(place.directory / "in_results.jsonl") == Counter(range(1, 41))
+    assert repeats(sim.stats()) == 0
+
+
 def test_two_interrupts_end_the_run_at_once_and_what_was_paid_for_is_kept(place: Place, start_sim: StartSim) -> None:
     keys = (sim_key("a", "20/1 second"),)
     sim = start_sim(SimConfig(keys=keys, latency=SimLatency(latency_ms=3000)))

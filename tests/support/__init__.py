@@ -11,12 +11,14 @@ from support.files import (
     write_lines,
     written_lines,
 )
+from support.link import LossyLink
 from support.place import Place, sim_key
 from support.processes import children_of, command_line, pids_of, signal_all, wait_until_gone
 from support.server import ServerProcess
 
 __all__ = [
     "Command",
+    "LossyLink",
     "Place",
     "ServerProcess",
     "bare_line",

@@ -17,9 +17,11 @@ from keyfleet_workers.dispatch.taker import Grant
 from keyfleet_workers.limiter import ExactRedisStorage, QuotaLimit, Settlement
 from keyfleet_workers.provider import Answer, ProviderClient
 
-__all__ = ["COST", "CallCase", "CallClock", "handed_back"]
+__all__ = ["COST", "SECRET", "CallCase", "CallClock", "handed_back"]
 
 LIMITS = (QuotaLimit("r", "requests", 60, 60_000, 100), QuotaLimit("t", "tokens", 1000, 10_000, 100))
+
+SECRET = "sk-very-secret"
 
 COST = 40
 """Tokens that were reserved for the call."""
@@ -84,6 +86,7 @@ class CallCase:
             storage=cast(ExactRedisStorage, self),
             cooldowns=cast(Cooldowns, self),
             key_timeout_s=key_timeout_s,
+            without_secrets=lambda text: text.replace(SECRET.encode(), b"***"),
         )
 
     def put(self, queue: str, result: Any, record: bytes = b"") -> None:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from typing import cast
 
+import redis
+
 from keyfleet.batch.formats import Row
 from keyfleet.batch.lines import Fed
 from keyfleet.batch.writer import ResultWriter
@@ -38,7 +40,8 @@ class Ledger:
         self.open_requests: set[str] = set()
         self.is_opened = 0
         self.failures: list[Exception] = []
-        self.open_failures: list[Exception] = []
+        self.is_full = False
+        """Whether opening the job needs memory that only trimming gives."""
         self.trim_failures: list[Exception] = []
         self.known = True
         self.written_at_trim: list[set[int]] = []
@@ -52,8 +55,8 @@ class Ledger:
             self._lock.notify_all()
 
     def open(self) -> None:
-        if self.open_failures:
-            raise self.open_failures.pop(0)
+        if self.is_full and self.entries:
+            raise redis.exceptions.OutOfMemoryError("full")
         self.is_opened += 1
         self.known = True
 

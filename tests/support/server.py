@@ -26,6 +26,11 @@ class ServerProcess:
         """The broker's address."""
         return f"unix://{self._socket}"
 
+    @property
+    def socket_path(self) -> Path:
+        """Its socket."""
+        return self._socket
+
     def client(self) -> redis.Redis:
         """A new client."""
         client: redis.Redis = redis.Redis.from_url(self.url)

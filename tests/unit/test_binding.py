@@ -100,6 +100,12 @@ def test_nothing_that_is_shown_of_a_key_holds_a_secret() -> None:
     assert repr(key) == "KeyBinding(one)"
 
 
+def test_secrets_that_an_answer_repeats_are_hidden_and_short_values_are_not() -> None:
+    key = bind(headers={"X-Token": SecretReference("${OTHER}"), "X-Flag": SecretReference("1")})
+    answer = f"1. {SECRET} and {OTHER}".encode()
+    assert key.without_secrets(answer) == b"1. *** and ***"
+
+
 def test_the_headers_present_the_key_as_the_provider_wants_it() -> None:
     more: dict[str, Any] = {
         "organization": "org-1",

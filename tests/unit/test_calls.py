@@ -16,9 +16,7 @@ from keyfleet_workers.dispatch import held as held_module
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import CallFailure
-from support.call_case import COST, CallCase, CallClock, handed_back
-
-SECRET = "sk-very-secret"
+from support.call_case import COST, SECRET, CallCase, CallClock, handed_back
 
 
 @pytest.fixture
@@ -190,6 +188,19 @@ def test_a_final_error_ends_at_once_with_the_providers_document(case: CallCase) 
     assert json.loads(finish.outcome.body) == case.provider.document
     assert finish.outcome.errors[0].code == "context_length_exceeded"
     assert case.delivered[0][2] == case.taken.record
+
+
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_a_key_that_an_error_repeats_is_shown_to_nobody(
+    case: CallCase, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    case.provider.status = status
+    case.provider.document = {"error": {"message": f"Incorrect API key provided: {SECRET}"}}
+    case.run()
+    assert SECRET not in str(case.delivered)
+    assert SECRET not in str(case.rests)
+    assert SECRET not in caplog.text
+    assert handed_back(case) or "provided: ***" in str(case.delivered)
 
 
 def test_a_request_whose_lease_was_lost_is_not_sent(case: CallCase) -> None:

@@ -64,3 +64,12 @@ def test_an_error_of_ours_is_one_line_and_exit_code_two(
     assert exit_code_of(monkeypatch, "run") == 2
     assert capsys.readouterr().err == "keyfleet: keys.yaml, line 3: what is wrong\n"
     assert main_module.USAGE_EXIT == 2
+
+
+def test_an_interrupt_that_no_command_took_ends_with_the_code_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "get_command", lambda context, name: click.Command(name, callback=interrupted))
+    found = CliRunner().invoke(cli, ["run"])
+    assert (found.exit_code, found.output) == (130, "interrupted\n")

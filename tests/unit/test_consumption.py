@@ -152,6 +152,13 @@ def test_after_a_reconnection_all_served_queues_are_consumed_and_old_pauses_are_
     assert consumer.queues == {"b"}
 
 
+def test_a_pause_that_the_loop_comes_to_only_after_a_reconnection_is_over(case: Case) -> None:
+    serving(case, "a")
+    case.hub.shuffle = list.reverse
+    case.consumption.pause("a", 5.0)
+    assert case.reconnect().queues == {"a"}
+
+
 def test_one_ticket_more_may_be_held_for_each_chunk_under_way(case: Case) -> None:
     began = [case.consumption.chunk_began() for _ in range(3)]
     case.consumer.qos.update()  # as the event loop does

@@ -87,6 +87,26 @@ def test_a_request_is_accepted_once(ledger: Ledger) -> None:
     assert ledger.job.depths("q") == {"ready": 3, "running": 0, "delayed": 0}
 
 
+def test_a_batch_that_is_accepted_again_since_its_answer_was_lost_brings_nothing_back(ledger: Ledger) -> None:
+    batch = [request(0), request(1)]
+    assert ledger.job.accept("q", batch, batch="b1") == [True, True]
+    taken = ledger.take_one()
+    assert ledger.finish(Finish(taken.key, "", success(taken.key))) == 1
+    assert ledger.job.accept("q", batch, batch="b1") == [False, True]
+    assert ledger.job.depths("q") == {"ready": 1, "running": 0, "delayed": 0}
+    assert ledger.job.accept("q", [request(2)], batch="b2") == [True]
+
+
+def test_a_job_that_the_server_lost_is_noticed_though_new_requests_were_accepted(ledger: Ledger) -> None:
+    assert ledger.job.is_known()
+    ledger.client.flushall()
+    ledger.job.accept("q", [request(0)], batch="b1")
+    taken = ledger.take_one()
+    assert ledger.finish(Finish(taken.key, "", success(taken.key))) == 1
+    assert not ledger.job.is_known()
+    assert ledger.outcomes()[0].request_body == taken.body
+
+
 def test_what_was_accepted_is_what_is_taken(stand_in: StandIn) -> None:
     options = JobOptions(max_attempts=3, timeout_s=12.5, timeout_attempts=1)
     ledger = Ledger(stand_in, options)

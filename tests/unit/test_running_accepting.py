@@ -29,11 +29,13 @@ class Broker:
         self.refuses_tickets = False
         self.lacking = 100
         self.known: set[str] = set()
+        self.batches: list[str] = []
 
     def info(self, section: str) -> dict[str, Any]:
         return self.memory.pop(0) if self.memory else {"used_memory": 1, "maxmemory": 0}
 
-    def accept(self, queue: str, requests: Sequence[Request]) -> list[bool]:
+    def accept(self, queue: str, requests: Sequence[Request], *, batch: str) -> list[bool]:
+        self.batches.append(batch)
         if self.failures:
             raise self.failures.pop(0)
         self.accepted += requests
@@ -135,3 +137,12 @@ def test_whoever_stops_ends_the_wait_and_nothing_counts_as_accepted(case: Case) 
 def test_tickets_that_can_not_be_sent_are_left_to_the_reaper(case: Case) -> None:
     case.broker.refuses_tickets = True
     assert case.acceptor.accept("q", REQUESTS)
+
+
+def test_a_batch_keeps_its_name_however_often_it_is_tried(case: Case) -> None:
+    case.broker.failures = [redis.ConnectionError(), redis.ConnectionError()]
+    assert case.acceptor.accept("q", REQUESTS)
+    assert case.acceptor.accept("q", REQUESTS)
+    first, second, third, other = case.broker.batches
+    assert first == second == third != other
+    assert first

@@ -151,11 +151,11 @@ def test_the_stream_of_a_server_whose_clock_is_behind_is_read_from_its_beginning
 
 def test_a_restarted_server_that_is_full_is_emptied_before_the_job_is_opened_anew(case: CollectorCase) -> None:
     case.under_way(1)
-    case.ledger.open_failures = [redis.exceptions.OutOfMemoryError("full")]
+    case.ledger.is_full = True
     case.finish(1)
     case.change_server()
     case.collector.start()
-    wait_until(lambda: not case.watch.changed, "the change is dealt with")
+    wait_until(lambda: not case.watch.changed, "the change is dealt with", timeout_s=10.0)
     assert case.ledger.written_at_trim[0] == {1}
     assert case.lost == []
 

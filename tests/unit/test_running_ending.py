@@ -110,6 +110,14 @@ def test_a_broker_that_stays_away_ends_the_wait() -> None:
     assert [case.ending.look() for _ in range(MOST_FAILURES)] == [False] * (MOST_FAILURES - 1) + [True]
 
 
+def test_only_failures_in_a_row_mean_that_the_broker_stays_away() -> None:
+    case = Case()
+    case.ledger.held = {"1"}
+    for _ in range(3):
+        case.ledger.failures = MOST_FAILURES - 1
+        assert [case.ending.look() for _ in range(MOST_FAILURES)] == [False] * MOST_FAILURES
+
+
 def test_it_stops_feeding_first_and_says_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ending_module, "LOOK_S", 0.001)
     case = Case()

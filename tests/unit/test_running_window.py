@@ -91,6 +91,18 @@ def test_queues_and_ids_are_those_of_open_requests() -> None:
     assert "b0" not in window
 
 
+def test_requests_that_the_server_has_not_yet_can_be_left_out() -> None:
+    window = Window()
+    fill(window, "a", 1)
+    for request_id in ("new", "gone"):
+        window.add(request_id, OpenRequest("a", 1), accepted=False)
+    assert window.by_queue() == {"a": ["a0", "new", "gone"]}
+    assert window.by_queue(accepted=True) == {"a": ["a0"]}
+    window.remove("gone")
+    window.note_accepted(["new", "gone"])
+    assert window.by_queue(accepted=True) == {"a": ["a0", "new"]}
+
+
 def test_whoever_waits_for_a_change_is_woken_by_a_removal() -> None:
     window = Window()
     fill(window, "a", 1)

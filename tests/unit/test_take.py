@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from keyfleet.broker import connect
 from keyfleet.contract import Request
 from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.redis_keys import QueueKeys
@@ -249,6 +250,5 @@ def test_a_grant_tells_the_servers_time_of_later_moments(queue: Queue) -> None:
 
 
 def test_a_server_that_is_away_is_no_reason_to_break(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
-    away = redis.Redis(unix_socket_path="/nowhere/at/all.sock")
-    Cooldowns(away, "key").set_key("busy", 100)
+    Cooldowns(connect("unix:///nowhere/at/all.sock"), "key").set_key("busy", 100)
     assert "a cooldown could not be shared" in caplog.text

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from limits import RateLimitItem
 
-from keyfleet.config import Environment, KeyConfig, scaled_amount
+from keyfleet.config import HIDDEN, Environment, KeyConfig, scaled_amount
 from keyfleet_workers.limiter import QuotaLimit, Unit, guard_for_ms
 from keyfleet_workers.secrets import Secret, fingerprint, resolve, resolve_proxy
 
@@ -16,6 +16,9 @@ __all__ = ["KeyBinding", "Quota"]
 
 UNBOUNDED_TOKENS = 2**53 - 1
 """What a key without token limits can start, as Lua's numbers go."""
+
+SHORTEST_SECRET = 8
+"""Shorter values of headers are no secrets, and would stand in any answer by chance (characters)."""
 
 
 @dataclass(slots=True)
@@ -102,6 +105,14 @@ class KeyBinding:
             headers["OpenAI-Project"] = self.config.project
         headers.update({name: value.reveal() for name, value in self._extra.items()})
         return headers
+
+    def without_secrets(self, answer: bytes) -> bytes:
+        """`answer` with the key's secrets hidden: some servers repeat in their errors what they were given."""
+        for secret in (self._secret, *self._extra.values()):
+            value = secret.reveal()
+            if len(value) >= SHORTEST_SECRET:
+                answer = answer.replace(value.encode(), HIDDEN.encode())
+        return answer
 
     def serves(self, model: str) -> bool:
         """Whether requests for `model` may go to this key."""

@@ -123,6 +123,7 @@ class WorkerRuntime:
             storage=storage,
             cooldowns=Cooldowns(client, self._key_scope),
             key_timeout_s=binding.config.timeout_s,
+            without_secrets=binding.without_secrets,
         )
 
     def _make_chunks(self, client: redis.Redis, watch: ServerWatch) -> ChunkRunner:

@@ -55,7 +55,7 @@ class JobLedger:
 
     def is_known(self) -> bool:
         """Whether the server knows the job; if not although it was opened, the server was wiped."""
-        return bool(self._client.exists(self._job_key))
+        return bool(self._client.hexists(self._job_key, "echo"))
 
     def close(self) -> None:
         """Remove what is left of a job whose outcomes are all collected."""
@@ -64,13 +64,18 @@ class JobLedger:
         pipeline.srem(redis_keys.jobs(self._fleet), self.job_id)
         pipeline.execute()
 
-    def accept(self, queue: str, requests: Sequence[Request]) -> list[bool]:
+    def accept(self, queue: str, requests: Sequence[Request], *, batch: str = "") -> list[bool]:
         """Write `requests` into `queue`; False stands for each that the ledger has already.
+
+        `batch` names this very call. With the same name it may be made again when its answer was lost on the way: a
+        request that was accepted then, and has its outcome by now, is not accepted a second time. A job remembers its
+        last batch only, so this holds for one thread that accepts at a time.
 
         Raises redis.exceptions.OutOfMemoryError, having written nothing, when the server is full.
         """
         keys = [*queue_key_list(self._fleet, queue), QueueKeys(self._fleet, queue).sequence]
-        arguments: list[Any] = [queue]
+        keys += [redis_keys.queues(self._fleet), self._job_key]
+        arguments: list[Any] = [queue, batch]
         for request in requests:
             arguments += [
                 request_key(self.job_id, request.id),
@@ -78,7 +83,7 @@ class JobLedger:
                 request.cost_tokens,
                 encode_record(request, self._options),
             ]
-        return [bool(flag) for flag in self._accept([*keys, redis_keys.queues(self._fleet)], arguments)]
+        return [bool(flag) for flag in self._accept(keys, arguments)]
 
     def withdraw(self, queue: str, request_ids: Sequence[str]) -> list[bool]:
         """Take requests out of `queue` that no worker holds; False stands for each that is running or gone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -50,10 +51,11 @@ class Acceptor:
 
     def accept(self, queue: str, requests: Sequence[Request]) -> bool:
         """Write `requests` into the ledger, waiting as long as it takes; False if stopped before that."""
+        batch = uuid.uuid4().hex
         while not self._stopping.is_set():
             try:
                 self._wait_for_memory()
-                accepted = self._ledger.accept(queue, requests)
+                accepted = self._ledger.accept(queue, requests, batch=batch)
             except redis.exceptions.OutOfMemoryError:
                 self._pause("the broker's memory is full")
             except redis.RedisError as error:

@@ -200,7 +200,7 @@ class Collector:
             self.drain()  # makes room, for the next try
             raise
         self._stopping.wait(REDELIVERY_S)
-        before = self._window.by_queue()
+        before = self._window.by_queue(accepted=True)  # what the feeder is about to accept can't have been lost
         known = {name: set(self._ledger.open_ids(name)) for name in before}
         self.drain()
         for name, ids in before.items():

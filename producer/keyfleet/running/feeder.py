@@ -154,7 +154,7 @@ class Feeder:
                     break
                 line = aside.pop()
                 if line is not None and self._is_wanted(line):
-                    self._place(line)
+                    self._place(line, was_aside=True)
                     fed = True
         return fed
 
@@ -191,11 +191,16 @@ class Feeder:
             self.fed = self._lines.fingerprint_at()
             yield line
 
-    def _place(self, line: InputLine) -> None:
+    def _must_wait(self, queue: str, was_aside: bool) -> bool:
+        """Whether a line has to be set aside: there is no room, or others of its queue were set aside before it."""
+        is_behind_others = not was_aside and len(self._aside.get(queue, ())) > 0
+        return is_behind_others or not self._window.has_room(queue)
+
+    def _place(self, line: InputLine, *, was_aside: bool = False) -> None:
         guess = _MODEL.search(line.raw)
         if guess:
             guessed_queue = queue_of(guess.group(1).decode(errors="replace"))
-            if not self._window.has_room(guessed_queue):
+            if self._must_wait(guessed_queue, was_aside):
                 self._aside_of(guessed_queue).push(line)
                 return
         try:
@@ -204,11 +209,11 @@ class Feeder:
             self._on_invalid(line, error)
             return
         queue = queue_of(request.model)
-        if not self._window.has_room(queue):
+        if self._must_wait(queue, was_aside):
             self._aside_of(queue).push(line)
             return
         kept = replace(line, raw=b"") if self._lines.seekable else line
-        self._window.add(request.id, OpenRequest(queue, len(request.body), kept))
+        self._window.add(request.id, OpenRequest(queue, len(request.body), kept), accepted=False)
         waiting = self._pending.setdefault(queue, [])
         waiting.append(request)
         if len(waiting) >= ACCEPT_AT_ONCE:
@@ -221,6 +226,10 @@ class Feeder:
 
     def _flush(self, queue: str) -> None:
         requests = self._pending.pop(queue, [])
-        if requests and not self._acceptor.accept(queue, requests):
-            for request in requests:
-                self._window.remove(request.id)
+        if not requests:
+            return
+        if self._acceptor.accept(queue, requests):
+            self._window.note_accepted(request.id for request in requests)
+            return
+        for request in requests:
+            self._window.remove(request.id)

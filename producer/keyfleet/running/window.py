@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from keyfleet.batch.lines import InputLine
@@ -39,6 +40,7 @@ class Window:
         self._counts: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
         self._mean_answer_bytes = 0.0
+        self._unaccepted: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -58,19 +60,27 @@ class Window:
             queues = [queue for queue, count in self._counts.items() if count]
         return bool(queues) and not any(self.has_room(queue) for queue in queues)
 
-    def add(self, request_id: str, request: OpenRequest) -> None:
-        """A request is under way; one that is already counts once."""
+    def add(self, request_id: str, request: OpenRequest, *, accepted: bool = True) -> None:
+        """A request is under way; one that is already counts once. `accepted`: the server has it, or had it."""
         with self._changed:
             if request_id in self._open:
                 return
             self._open[request_id] = request
+            if not accepted:
+                self._unaccepted.add(request_id)
             self._counts[request.queue] = self._counts.get(request.queue, 0) + 1
             self._bytes[request.queue] = self._bytes.get(request.queue, 0) + request.size_bytes
+
+    def note_accepted(self, request_ids: Iterable[str]) -> None:
+        """The server has these requests now."""
+        with self._changed:
+            self._unaccepted.difference_update(request_ids)
 
     def remove(self, request_id: str, answer_bytes: int | None = None) -> OpenRequest | None:
         """A request is over here; `answer_bytes` is the size of its outcome, where it has one."""
         with self._changed:
             request = self._open.pop(request_id, None)
+            self._unaccepted.discard(request_id)
             if request is not None:
                 self._counts[request.queue] -= 1
                 self._bytes[request.queue] -= request.size_bytes
@@ -84,11 +94,13 @@ class Window:
         with self._changed:
             self._changed.wait(timeout_s)
 
-    def by_queue(self) -> dict[str, list[str]]:
-        """Ids of open requests by queue."""
+    def by_queue(self, *, accepted: bool = False) -> dict[str, list[str]]:
+        """Ids of open requests by queue; `accepted`: only of those that the server has or had."""
         with self._changed:
             found: dict[str, list[str]] = {}
             for request_id, request in self._open.items():
+                if accepted and request_id in self._unaccepted:
+                    continue
                 found.setdefault(request.queue, []).append(request_id)
             return found
 

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -76,7 +77,10 @@ class CallRunner:
         storage: ExactRedisStorage,
         cooldowns: Cooldowns,
         key_timeout_s: float | None = None,
+        without_secrets: Callable[[bytes], bytes] = bytes,
     ) -> None:
+        """`without_secrets` hides in an error's text what it repeats of the key."""
+        self._without_secrets = without_secrets
         self._key_name = key_name
         self._client = client
         self._delivery = delivery
@@ -131,6 +135,8 @@ class CallRunner:
             self._settle(grant, taken, error.written_s or began_s, None)
             return self._conclude(queue, taken, grant, verdict, None)
         self._slots.note_latency(answer.finished_s - began_s)
+        if answer.status >= 400:
+            answer = replace(answer, body=self._without_secrets(answer.body))
         verdict = classify(answer.status, answer.headers, answer.body, now_s=time.time())
         self._settle(grant, taken, _admitted_s(answer), _tokens_used(verdict.document))
         return self._conclude(queue, taken, grant, verdict, answer)

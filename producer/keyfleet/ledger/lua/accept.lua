@@ -3,16 +3,24 @@
 -- KEYS[1..9]  the queue (queue.lua)
 -- KEYS[10]    sequence, counter of the queue's accepted requests
 -- KEYS[11]    queues, set of queue names
+-- KEYS[12]    the job's hash: `batch` is the last batch that was accepted
 -- ARGV[1]     the queue's name
+-- ARGV[2]     batch, '' for none: the name of this very call
 -- then        per request: id, urgent (0|1), cost_tokens, record
--- Returns     per request 1 when it was accepted now, 0 when the ledger has it already
--- Invariant   a request is accepted once; refused as a whole (by Redis) when the server is full
+-- Returns     per request 1 when it was accepted now, 0 when the ledger has it already; of a batch that was accepted
+--             before, 1 when the request is still there
+-- Invariant   a request is accepted once, also where the call is made again because its answer was lost on the way;
+--             refused as a whole (by Redis) when the server is full
+local is_repeated = ARGV[2] ~= '' and redis.call('HGET', KEYS[12], 'batch') == ARGV[2]
+if ARGV[2] ~= '' then redis.call('HSET', KEYS[12], 'batch', ARGV[2]) end
 redis.call('SADD', KEYS[11], ARGV[1])
 local now_ms = milliseconds(server_now_ms())
 local accepted = {}
-for at = 2, #ARGV, 4 do
+for at = 3, #ARGV, 4 do
   local request, urgent = ARGV[at], ARGV[at + 1]
-  if redis.call('HSETNX', REQUESTS, request, ARGV[at + 3]) == 1 then
+  if is_repeated then
+    accepted[#accepted + 1] = redis.call('HEXISTS', REQUESTS, request)
+  elseif redis.call('HSETNX', REQUESTS, request, ARGV[at + 3]) == 1 then
     local sequence = milliseconds(redis.call('INCR', KEYS[10]))
     redis.call('HSET', PLACES, request, table.concat({urgent, sequence, ARGV[at + 2], now_ms}, ' '))
     redis.call('ZADD', urgent == '1' and READY_URGENT or READY_BULK, sequence, request)
