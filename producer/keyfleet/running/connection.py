@@ -99,7 +99,8 @@ def open_connection(
         workers = connection.workers = LocalWorkers(log_path)
         stack.callback(lambda: workers.stop(at_once=ends_at_once()))
         inherit = [server.lock_descriptor] if server else []
-        workers.start(worker_arguments(settings, options, source), {"KEYFLEET_BROKER_URL": url}, inherit)
+        environment = {"KEYFLEET_BROKER_URL": url, "KEYFLEET_GUARD_MS": str(settings.guard_ms)}
+        workers.start(worker_arguments(settings, options, source), environment, inherit)
     return connection
 
 

@@ -37,6 +37,9 @@ for at = 2 + count * LIMIT_FIELDS, #ARGV, width do
   end
 end
 for _, window in ipairs(windows) do
-  if window.changed then save_window(window, now_ms) end
+  if window.changed then
+    save_window(window, now_ms)
+    prolong_window(window)
+  end
 end
 return 1

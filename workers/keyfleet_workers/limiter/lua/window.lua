@@ -69,10 +69,15 @@ end
 local function save_window(window, now_ms, ...)
   redis.call('HSET', window.key, 'total', string.format('%.0f', window.total), 'head', string.format('%.0f', window.head),
     'last_ms', string.format('%.0f', now_ms), 'born_ms', string.format('%.0f', window.born_ms), ...)
+end
+
+-- Let the window live until all that was charged by now has left it, and as long again.
+local function prolong_window(window)
   redis.call('PEXPIRE', window.key, string.format('%.0f', 2 * window.span_ms))
 end
 
--- Add `cost` to the window's total and to the slot `index`; returns the slot's text, which the caller must write.
+-- Add `cost` to the window's total and to the slot `index`; returns the slot's text, which the caller must write, and
+-- whether the slot is new.
 local function add_to_slot(window, index, newest_ms, cost)
   local text = redis.call('HGET', window.key, index)
   local sum = 0
@@ -82,17 +87,19 @@ local function add_to_slot(window, index, newest_ms, cost)
     newest_ms = math.max(newest_ms, stored_ms)
   end
   window.total = window.total + cost
-  return string.format('%.0f %.0f', newest_ms, math.max(0, sum + cost))
+  return string.format('%.0f %.0f', newest_ms, math.max(0, sum + cost)), not text
 end
 
 local function write_slot(window, index, newest_ms, cost)
-  redis.call('HSET', window.key, index, add_to_slot(window, index, newest_ms, cost))
+  local slot = add_to_slot(window, index, newest_ms, cost)
+  redis.call('HSET', window.key, index, slot)
 end
 
 local function grant(window, cost, now_ms)
   local index = math.floor(now_ms / window.slot_ms)
-  local slot = add_to_slot(window, index, now_ms, cost)
+  local slot, is_new = add_to_slot(window, index, now_ms, cost)
   save_window(window, now_ms, index, slot)
+  if is_new then prolong_window(window) end -- a slot is far shorter than the second half of that life
 end
 
 local function start_window(window, now_ms, total)
@@ -119,7 +126,8 @@ local function roll_window(window, now_ms)
   end
   local current = math.floor(now_ms / window.slot_ms)
   local stale = false
-  while window.head <= current do
+  -- What was granted in a slot is no older than the slot's beginning, so a younger one need not be looked at.
+  while window.head <= current and window.head * window.slot_ms + window.span_ms < now_ms do
     local text = redis.call('HGET', window.key, window.head)
     if text then
       local newest_ms, sum = parse_slot(text)
