@@ -57,6 +57,9 @@ def _runtime_step(runtime: WorkerRuntime) -> type[bootsteps.StartStopStep]:
         def start(self, worker: Any) -> None:
             runtime.start()
 
+        def stop(self, worker: Any) -> None:
+            runtime.stop(SHUTDOWN_S)  # else Celery would end the process with answers that are not delivered yet
+
     return RuntimeStep
 
 
