@@ -10,6 +10,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from keyfleet.broker_address import celery_url, redis_url
+from keyfleet.broker_trouble import trouble_in_words
+from keyfleet.clock import elapsed_s
 from keyfleet.config import redact_url
 from keyfleet.errors import BrokerUnavailable
 
@@ -20,6 +23,10 @@ OLDEST_SERVER = 7
 
 SOCKET_TIMEOUT_S = 20.0
 """A server that is silent for this long on a command is taken as gone (s)."""
+
+
+SETTLING_S = 1.0
+"""How long everybody may take to make good what a changed server has lost, before anything is taken from it (s)."""
 
 
 class ServerWatch:
@@ -35,6 +42,7 @@ class ServerWatch:
         self._lock = threading.Lock()
         self._run_id: str | None = None
         self._changed = threading.Event()
+        self._dealt_with_s = float("-inf")
         self._tell: Callable[[], None] | None = None
 
     def tell_changes_to(self, tell: Callable[[], None]) -> None:
@@ -48,7 +56,19 @@ class ServerWatch:
 
     def dealt_with(self) -> None:
         """What a change calls for has been done."""
+        self._dealt_with_s = elapsed_s()
         self._changed.clear()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there was no change, or others have had the time to deal with it too."""
+        return not self.changed and elapsed_s() - self._dealt_with_s > SETTLING_S
+
+    def note_loss(self) -> None:
+        """The server has lost everything without being restarted, which only its data tells."""
+        self._changed.set()
+        if self._tell is not None:
+            self._tell()
 
     def on_connect(self, connection: Any) -> None:
         """redis-py's hook for a new connection."""
@@ -71,15 +91,6 @@ def _run_id(info: Any) -> str:
     return fields.get("run_id", "")
 
 
-def _redis_url(url: str) -> str:
-    return url.replace("redis+socket://", "unix://", 1) if url.startswith("redis+socket://") else url
-
-
-def celery_url(url: str) -> str:
-    """`url` as Celery's transport spells it."""
-    return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
-
-
 def connect(url: str, *, watch: ServerWatch | None = None, timeout_s: float = SOCKET_TIMEOUT_S) -> redis.Redis:
     """A client for the server at `url`. Opens no connection yet.
 
@@ -87,7 +98,7 @@ def connect(url: str, *, watch: ServerWatch | None = None, timeout_s: float = SO
     """
     options: dict[str, Any] = {"redis_connect_func": watch.on_connect} if watch else {}
     return redis.Redis.from_url(
-        _redis_url(url),
+        redis_url(url),
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
@@ -100,12 +111,9 @@ def check_server(client: redis.Redis, url: str) -> None:
     shown = redact_url(url)
     try:
         info = cast("dict[str, Any]", client.info("server"))
-    except redis.AuthenticationError:
-        raise BrokerUnavailable(f"the broker at {shown} refuses the password in its address") from None
     except redis.RedisError as error:
-        raise BrokerUnavailable(
-            f"no Redis or Valkey answers at {shown} ({type(error).__name__}); check KEYFLEET_BROKER_URL or --broker"
-        ) from None
+        words = trouble_in_words(error, is_tls=redis_url(url).startswith("rediss://"))
+        raise BrokerUnavailable(f"the broker at {shown} can't be used: {words}") from None
     version = str(info.get("redis_version", "0"))
     if int(version.split(".")[0]) < OLDEST_SERVER:
         raise BrokerUnavailable(f"the broker at {shown} is Redis {version}; Redis {OLDEST_SERVER} or Valkey is needed")

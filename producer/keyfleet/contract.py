@@ -7,6 +7,9 @@ from typing import Any
 
 __all__ = ["AttemptError", "Outcome", "Request"]
 
+REASON_CHARACTERS = 160
+"""Longest reason by which failures are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -60,3 +63,13 @@ class Outcome:
     finished_s: float = 0.0
     context: dict[str, Any] = field(default_factory=dict)
     request_body: bytes | None = None
+
+    @property
+    def failure_reason(self) -> str:
+        """Status and code of the final error, by which failures are counted; empty for a success."""
+        if self.ok:
+            return ""
+        if not self.errors:
+            return str(self.status or "failed")
+        error = self.errors[-1]
+        return (f"{error.status} {error.code}" if error.status else error.code)[:REASON_CHARACTERS]

@@ -4,8 +4,12 @@ KeyfleetError
 ├── ConfigurationError          a setting, option or keys file is wrong (exit code 2)
 │   └── KeysFileError           names the file and, where known, the line and field
 ├── InputError                  the input or output file can't be used (exit code 2)
-│   └── InvalidRequest          one request is wrong: names its line and what is expected
+│   ├── InvalidRequest          one request is wrong: names its line and what is expected
+│   └── DiskFull                an output's disk is full; writing may be tried again
 ├── BrokerUnavailable           no Redis-compatible server answers at the broker's address
+├── JobCancelled                the job was cancelled, so nothing more of it is accepted
+├── JobNotFound                 no job, or more than one, is meant by what names it (exit code 2)
+├── MalformedEntry              an entry of the ledger, or a ticket, can't be read: malformed, or of a later version
 └── RequestTooLarge             a request costs more than a limit allows in a whole window
 """
 
@@ -16,10 +20,14 @@ from pathlib import Path
 __all__ = [
     "BrokerUnavailable",
     "ConfigurationError",
+    "DiskFull",
     "InputError",
     "InvalidRequest",
+    "JobCancelled",
+    "JobNotFound",
     "KeyfleetError",
     "KeysFileError",
+    "MalformedEntry",
     "RequestTooLarge",
 ]
 
@@ -59,8 +67,31 @@ class InvalidRequest(InputError):
         self.field = field
 
 
+class DiskFull(InputError):
+    """No room for results where they go. What was written before stands, and the same may be written again."""
+
+
 class BrokerUnavailable(KeyfleetError):
     """No usable Redis-compatible server answers at the broker's address (which is shown without its password)."""
+
+
+class MalformedEntry(KeyfleetError):
+    """Something in the broker is not as Keyfleet writes it. The message names the field, and shows nothing of it.
+
+    `is_later` tells that it may well be sound, of a later version of the contract.
+    """
+
+    def __init__(self, message: str, *, is_later: bool = False) -> None:
+        super().__init__(message)
+        self.is_later = is_later
+
+
+class JobCancelled(KeyfleetError):
+    """The job was cancelled by somebody else, so the ledger accepts nothing more of it."""
+
+
+class JobNotFound(KeyfleetError):
+    """What was given as a job names none that the server knows, or several."""
 
 
 class RequestTooLarge(KeyfleetError):

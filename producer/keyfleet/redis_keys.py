@@ -10,12 +10,21 @@ from dataclasses import dataclass
 
 __all__ = [
     "QueueKeys",
-    "cooldown",
+    "called_back",
+    "fleet_prefix",
+    "hold",
+    "holders",
     "job",
+    "job_failure_examples",
+    "job_failures",
     "job_outcomes",
     "jobs",
+    "learned_limits",
+    "outputs",
+    "probe_turn",
     "queues",
     "quota_window",
+    "ramp",
     "reaper",
     "tickets",
     "tickets_prefix",
@@ -26,14 +35,29 @@ __all__ = [
 _TAG = "{keyfleet}"
 
 
+def fleet_prefix(fleet: str) -> str:
+    """What all keys of one fleet begin with."""
+    return f"{_TAG}:{fleet}:"
+
+
 def jobs(fleet: str) -> str:
-    """Set of the ids of all jobs that have not been closed."""
+    """Set of the ids of all jobs that are known; a done job is known until its record expires."""
     return f"{_TAG}:{fleet}:jobs"
 
 
 def job(fleet: str, job_id: str) -> str:
-    """Hash of one job: its options and counts."""
+    """Hash of one job: what it is, its state and its counts. It stays for some days when the job is done."""
     return f"{_TAG}:{fleet}:job:{job_id}"
+
+
+def job_failures(fleet: str, job_id: str) -> str:
+    """Hash: reason to how many requests of the job failed for it."""
+    return f"{_TAG}:{fleet}:job:{job_id}:failures"
+
+
+def job_failure_examples(fleet: str, job_id: str) -> str:
+    """Hash: reason to the first failure with it as JSON."""
+    return f"{_TAG}:{fleet}:job:{job_id}:failure-examples"
 
 
 def job_outcomes(fleet: str, job_id: str) -> str:
@@ -61,9 +85,39 @@ def reaper(fleet: str) -> str:
     return f"{_TAG}:{fleet}:reaper"
 
 
-def cooldown(scope: str) -> str:
-    """String with the reason for which a key or quota rests; its expiry is the end of the rest."""
-    return f"{_TAG}:cooldown:{scope}"
+def holders(fleet: str, key_name: str) -> str:
+    """Sorted set of the workers that serve a key, each by the time (ms) until which its lease of it stands."""
+    return f"{_TAG}:{fleet}:holders:{key_name}"
+
+
+def called_back(fleet: str, key_name: str) -> str:
+    """String whose presence tells workers that have left a key out to try it again; it expires."""
+    return f"{_TAG}:{fleet}:called_back:{key_name}"
+
+
+def hold(scope: str) -> str:
+    """String with what keeps a key, a group or a quota pool from being used; its expiry, if any, is the hold's end."""
+    return f"{_TAG}:hold:{scope}"
+
+
+def probe_turn(scope: str) -> str:
+    """String of the worker that probes what is held; the next probe is due when it expires."""
+    return f"{_TAG}:probe:{scope}"
+
+
+def ramp(pool: str) -> str:
+    """Hash of a quota pool that grows back after `slow_down`: the share of its limits, and since when (ms)."""
+    return f"{_TAG}:ramp:{pool}"
+
+
+def learned_limits(pool: str) -> str:
+    """Hash of the limits that answers told of: `<unit>:<window_s>` to the amount."""
+    return f"{_TAG}:learned:{pool}"
+
+
+def outputs() -> str:
+    """Hash: model to `<mean> <mean deviation>` of the tokens of recent outputs."""
+    return f"{_TAG}:outputs"
 
 
 def quota_window(quota: str, unit: str, window_s: int) -> str:
@@ -151,3 +205,8 @@ class QueueKeys:
     def capacity(self) -> str:
         """Hash: key name to the largest cost (tokens) that the key can ever start here, with an expiry time (ms)."""
         return self._key("capacity")
+
+    @property
+    def lost(self) -> str:
+        """Hash: name of a key that lost this queue's model, to the time (ms) at which it is tried again."""
+        return self._key("lost")

@@ -9,14 +9,10 @@ from celery import Celery, uuid
 from kombu.messaging import Producer
 
 from keyfleet import redis_keys
+from keyfleet.ticket_channel import TicketTransport
+from keyfleet.ticket_message import CONTRACT_HEADER, CONTRACT_VERSION, REQUESTS_PER_TICKET, TASK_NAME
 
 __all__ = ["BULK", "PRIORITIES", "REQUESTS_PER_TICKET", "TASK_NAME", "URGENT", "TicketOffice", "make_app"]
-
-TASK_NAME = "keyfleet.chunk"
-"""The Celery task that a ticket starts."""
-
-REQUESTS_PER_TICKET = 32
-"""Most requests that one ticket speaks for."""
 
 URGENT = 0
 """Priority of interactive work; in Celery's Redis transport 0 is the highest, and the default."""
@@ -33,6 +29,9 @@ def make_app(broker_url: str, fleet: str, name: str = "keyfleet") -> Celery:
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
+        event_serializer="json",
+        result_serializer="json",
+        result_accept_content=["json"],
         task_ignore_result=True,  # outcomes go to the ledger
         task_acks_late=True,  # so that the prefetch count also counts the chunks under way
         task_reject_on_worker_lost=False,  # a lost ticket is replaced by the reaper
@@ -88,14 +87,17 @@ class TicketOffice:
 
     def _publish(self, queue: str, message: Any, priority: int) -> None:
         if self._producer is None:
-            self._producer = self._app.amqp.Producer(self._app.connection_for_write(), auto_declare=False)
+            connection = self._app.connection_for_write()
+            if connection.transport_cls in ("redis", "rediss"):  # and not what tests put in its place
+                connection.transport_cls = TicketTransport
+            self._producer = self._app.amqp.Producer(connection, auto_declare=False)
         try:
             self._producer.publish(
                 message.body,
                 exchange="",  # the default exchange needs no declaration, which a full server would refuse
                 routing_key=queue,
                 serializer="json",
-                headers=message.headers,
+                headers={**message.headers, CONTRACT_HEADER: CONTRACT_VERSION},
                 priority=priority,
                 **message.properties,
             )

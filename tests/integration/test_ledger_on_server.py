@@ -6,6 +6,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 import redis
@@ -14,14 +15,15 @@ from keyfleet import redis_keys
 from keyfleet.broker import connect
 from keyfleet.contract import AttemptError, Outcome, Request
 from keyfleet.embedded import EmbeddedServer
-from keyfleet.ledger import Finish, JobLedger, JobOptions, Retry, Transitions
+from keyfleet.ledger import Finish, JobLedger, JobOptions, Retry, Transitions, Withdrawn
 from keyfleet.redis_keys import QueueKeys
 from keyfleet_workers.binding import Quota
-from keyfleet_workers.cooldowns import Cooldowns
 from keyfleet_workers.dispatch.taker import Taker
+from keyfleet_workers.holds import Holds, KeyScopes, KeyState
 from keyfleet_workers.limiter import ExactRedisStorage, QuotaLimit, Settlement
 
 LEASE_MS = 30_000
+SCOPES = KeyScopes("fingerprint", None, "host")
 ERROR = AttemptError(500, "http_500", "made up")
 NO_QUOTA = Quota("none", ())
 
@@ -42,7 +44,7 @@ class Worker:
     def __init__(self, url: str, name: str) -> None:
         self.client = connect(url)
         self.transitions = Transitions(self.client, "f", lease_ms=LEASE_MS)
-        self.taker = Taker(self.client, "f", worker_id=name, key_scope=name, lease_ms=LEASE_MS)
+        self.taker = Taker(self.client, "f", worker_id=name, key_name="one", scopes=SCOPES, lease_ms=LEASE_MS)
 
     def take(self, most: int) -> list[tuple[str, str]]:
         return [(one.key, one.token) for one in self.taker.take("q", NO_QUOTA, most).taken]
@@ -186,9 +188,9 @@ def test_a_full_server_still_empties(client: redis.Redis, worker: Worker, job: J
     storage.settle(limits, [Settlement(granted_ms, granted_ms, (1, 10), (0, 5))])
     assert [used for used, _ in storage.inspect(limits, [0, 0])] == [6, 65]
     assert storage.reserve(limits, [[1, 10]]).granted == 1
-    Cooldowns(client, "key").set_key("busy", 5000)
-    assert client.get(redis_keys.cooldown("key")) == b"busy"
-    assert job.withdraw("q", ["6"]) == [True]
+    assert Holds(client).set(SCOPES.failing, KeyState.COOLING, "busy", 5000)
+    assert b"cooling" in cast(bytes, client.get(redis_keys.hold(SCOPES.failing)))
+    assert job.withdraw("q", ["6"]) == [Withdrawn.WITHDRAWN]
     assert len(job.outcomes("0", count=10)) == 2
     job.trim(job.outcomes("0", count=10)[-1][0])
     assert job.outcomes("0", count=10) == []

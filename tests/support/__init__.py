@@ -11,6 +11,7 @@ from support.files import (
     write_lines,
     written_lines,
 )
+from support.ledger_check import assert_promises_kept, limits_exceeded, repeats_in
 from support.link import LossyLink
 from support.place import Place, sim_key
 from support.processes import children_of, command_line, pids_of, signal_all, wait_until_gone
@@ -21,13 +22,16 @@ __all__ = [
     "LossyLink",
     "Place",
     "ServerProcess",
+    "assert_promises_kept",
     "bare_line",
     "batch_line",
     "children_of",
     "command_line",
     "errors_of",
+    "limits_exceeded",
     "lines_answered",
     "pids_of",
+    "repeats_in",
     "rows_of",
     "run_command",
     "signal_all",

@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+from keyfleet.config import Environment, KeyConfig, SecretReference
 from keyfleet.contract import AttemptError
-from keyfleet.ledger import JobOptions, Taken
-from keyfleet_workers.binding import Quota
-from keyfleet_workers.cooldowns import Cooldowns
-from keyfleet_workers.dispatch.calls import CallRunner, ChunkCounts
-from keyfleet_workers.dispatch.delivery import Delivery, HandBack, Settle
+from keyfleet.ledger import JobOptions, Taken, Transitions
+from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.dispatch.calls import CallRunner
+from keyfleet_workers.dispatch.charges import Charges
+from keyfleet_workers.dispatch.chunk_counts import ChunkCounts
+from keyfleet_workers.dispatch.delivery import Correct, Delivery, HandBack, Settle
 from keyfleet_workers.dispatch.held import HeldRequests
+from keyfleet_workers.dispatch.key_health import KeyHealth
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.taker import Grant
-from keyfleet_workers.limiter import ExactRedisStorage, QuotaLimit, Settlement
-from keyfleet_workers.provider import Answer, ProviderClient
+from keyfleet_workers.holds import Holds, KeyScopes, KeyState
+from keyfleet_workers.limit_learning import LimitLearner
+from keyfleet_workers.limiter import Correction, ExactRedisStorage, QuotaLimit, Settlement
+from keyfleet_workers.limiter.ramps import Ramps
+from keyfleet_workers.output_means import OutputMeans
+from keyfleet_workers.provider import Answer, ProviderClient, SaidLimit
+from keyfleet_workers.quota_pools import Quota
 
 __all__ = ["COST", "SECRET", "CallCase", "CallClock", "handed_back"]
 
@@ -49,8 +57,10 @@ class Provider:
         self.latency_s = 1.0
         self.written_after_s = 0.0
         self.sent: list[tuple[str, bytes, float]] = []
+        self.models: list[str | None] = []
 
-    def post(self, endpoint: str, body: bytes, *, read_timeout_s: float) -> Answer:
+    def post(self, endpoint: str, body: bytes, *, read_timeout_s: float, model: str | None = None) -> Answer:
+        self.models.append(model)
         self.sent.append((endpoint, body, read_timeout_s))
         written_s = self._clock.now_s + self.written_after_s
         self._clock.now_s += self.latency_s
@@ -59,34 +69,67 @@ class Provider:
         return Answer(self.status, self.headers, json.dumps(self.document).encode(), written_s, self._clock.now_s)
 
 
+class Outputs:
+    """Takes note of outputs."""
+
+    def __init__(self, noted: list[tuple[str, Any]]) -> None:
+        self._noted = noted
+
+    def note(self, model: str, document: Any) -> None:
+        self._noted.append((model, document))
+
+
 class CallCase:
     """A runner with one request in hand, granted at 100.0 s, which is 5,000 ms of the server's time."""
 
     def __init__(
-        self, clock: CallClock, *, limits: tuple[QuotaLimit, ...] = LIMITS, key_timeout_s: float | None = None
+        self,
+        clock: CallClock,
+        *,
+        limits: tuple[QuotaLimit, ...] = LIMITS,
+        left: tuple[int, ...] = (),
+        foreign: tuple[int, ...] = (),
+        **key: Any,
     ):
+        """`key` are further fields of the key; `left` and `foreign` are what the grant tells of each limit."""
         self.clock = clock
+        self.binding = KeyBinding(KeyConfig("one", SecretReference(SECRET), **key), Environment({}))
+        self.scopes = KeyScopes(self.binding.fingerprint, None, "host")
+        self.other_keys_serve = False
+        self.ceilings: list[SaidLimit] = []
+        self.slowed: list[tuple[str, int]] = []
+        self.noted_outputs: list[tuple[str, Any]] = []
         self.provider = Provider(clock)
         self.delivered: list[tuple[str, Any, bytes]] = []
         self.settled: list[Settlement] = []
         self.storage_error: Exception | None = None
-        self.rests: list[tuple[str, str, int]] = []
+        self.rests: list[tuple[str, str, int | None]] = []
         self.held = HeldRequests(30.0)
         self.slots = CallSlots(4, 4)
         self.counts = ChunkCounts()
-        self.grant = Grant(Quota("quota", limits), 5000, clock.now_s)
+        self.grant = Grant(Quota("quota", limits), 5000, clock.now_s, left, foreign)
         self.attempts: tuple[AttemptError, ...] = ()
         self.options = JobOptions()
-        self.runner = CallRunner(
+        delivery = cast(Delivery, self)
+        learner = cast(LimitLearner, self)
+        self.health = KeyHealth(
             key_name="one",
+            scopes=self.scopes,
+            holds=cast(Holds, self),
+            ramps=cast(Ramps, self),
+            learner=learner,
+            transitions=cast(Transitions, self),
+        )
+        self.runner = CallRunner(
+            binding=self.binding,
             client=cast(ProviderClient, self.provider),
-            delivery=cast(Delivery, self),
+            delivery=delivery,
             held=self.held,
             slots=self.slots,
-            storage=cast(ExactRedisStorage, self),
-            cooldowns=cast(Cooldowns, self),
-            key_timeout_s=key_timeout_s,
-            without_secrets=lambda text: text.replace(SECRET.encode(), b"***"),
+            charges=Charges(self.binding, cast(ExactRedisStorage, self), delivery),
+            health=self.health,
+            learner=learner,
+            outputs=cast(OutputMeans, Outputs(self.noted_outputs)),
         )
 
     def put(self, queue: str, result: Any, record: bytes = b"") -> None:
@@ -97,11 +140,25 @@ class CallCase:
             raise self.storage_error
         self.settled += settlements
 
-    def set(self, scope: str, reason: str, rest_ms: int) -> None:
-        self.rests.append((scope, reason, rest_ms))
+    # As holds, ramps, what learns limits, and the ledger.
+    def set(self, scope: str, state: KeyState, reason: str, rest_ms: int | None) -> bool:
+        self.rests.append((scope, f"{state.value}: {reason}", rest_ms))
+        return True
 
-    def set_key(self, reason: str, rest_ms: int) -> None:
-        self.rests.append(("key", reason, rest_ms))
+    def slow_down(self, pool: str, granted_ms: int) -> None:
+        self.slowed.append((pool, granted_ms))
+
+    def is_met(self, quota: Quota) -> bool:
+        return True
+
+    def note(self, quota: Quota, reports: Any) -> None:
+        """Nothing is learned here."""
+
+    def note_ceiling(self, quota: Quota, said: SaidLimit) -> None:
+        self.ceilings.append(said)
+
+    def lose_model(self, queue: str, key_name: str, rest_ms: int) -> bool:
+        return self.other_keys_serve
 
     @property
     def taken(self) -> Taken:
@@ -128,7 +185,10 @@ class CallCase:
         assert len(self.results()) == 1
 
     def results(self) -> list[Any]:
-        return [result for queue, result, _ in self.delivered if not isinstance(result, Settle)]
+        return [result for queue, result, _ in self.delivered if not isinstance(result, Settle | Correct)]
+
+    def corrections(self) -> list[Correction]:
+        return [one for _, result, _ in self.delivered if isinstance(result, Correct) for one in result.corrections]
 
     def settlements(self) -> list[Settlement]:
         return [result.settlement for _, result, _ in self.delivered if isinstance(result, Settle)]

@@ -7,17 +7,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from keyfleet.config import Environment, KeyConfig, ModelLimits, SecretReference, parse_limits
+from keyfleet.config import Environment, KeyConfig, ModelLimits, ModelSettings, SecretReference, parse_limits
 from keyfleet.ledger import Finish, JobOptions, Taken
 from keyfleet.tickets import REQUESTS_PER_TICKET
 from keyfleet_workers.binding import KeyBinding, Quota
-from keyfleet_workers.dispatch.calls import CallRunner, ChunkCounts
+from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.chunk import ChunkRunner
+from keyfleet_workers.dispatch.chunk_counts import ChunkCounts
 from keyfleet_workers.dispatch.delivery import Delivery, Settle
 from keyfleet_workers.dispatch.held import HeldRequests
+from keyfleet_workers.dispatch.key_health import KeyHealth
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.taker import Grant, Taker, TakeResult
 from keyfleet_workers.dispatch.waits import Waits
+from keyfleet_workers.holds import Hold
 from keyfleet_workers.limiter import QuotaLimit
 
 __all__ = ["LIMIT", "QUEUE", "ChunkCase", "take_result"]
@@ -55,16 +58,17 @@ class ChunkCase:
         self.generations: list[int] = []
         self.called: list[str] = []
         self.given_back: list[str] = []
+        self.counted: list[str] = []
         self.finished: list[Finish] = []
         self.noted: list[Settle] = []
         self.may_take = True
+        self.cautious: list[bool] = []
         self.hold_calls = threading.Event()
         self.hold_calls.set()
         self.on_take: Callable[[], None] = lambda: None
         self.executor = ThreadPoolExecutor(slots)
-        key = KeyConfig(
-            "one", SecretReference("sk-literal-key"), models={QUEUE: ModelLimits(parse_limits(["9/minute"]))}
-        )
+        models = {QUEUE: ModelSettings(ModelLimits(parse_limits(["9/minute"])))}
+        key = KeyConfig("one", SecretReference("sk-literal-key"), models=models)
         self.runner = ChunkRunner(
             binding=KeyBinding(key, Environment({})),
             taker=cast(Taker, self),
@@ -89,6 +93,13 @@ class ChunkCase:
         return found if isinstance(found, TakeResult) else take_result(found)
 
     # As a runner of calls.
+    @property
+    def health(self) -> KeyHealth:
+        return cast(KeyHealth, self)
+
+    def is_cautious(self, quota: Quota) -> bool:
+        return self.cautious.pop(0) if self.cautious else False
+
     def run(self, queue: str, taken: Taken, grant: Grant, counts: ChunkCounts) -> None:
         self.hold_calls.wait(30.0)
         self.called.append(taken.key)
@@ -102,6 +113,9 @@ class ChunkCase:
         self.held.drop(QUEUE, taken.key, taken.token)
         self.slots.release()
         counts.end(how)
+
+    def count(self, how: str) -> None:
+        self.counted.append(how)
 
     # As a delivery.
     def put(self, queue: str, finish: Finish, record: bytes = b"") -> None:
@@ -150,8 +164,8 @@ def take_result(
     left: int = 0,
     wait_ms: int = 0,
     limit: QuotaLimit | None = None,
-    cooldown: str = "",
+    hold: Hold | None = None,
     impossible: Any = (),
 ) -> TakeResult:
     grant = Grant(Quota("quota", (LIMIT,)), 5000, 1e9)
-    return TakeResult(grant, tuple(map(taken, names)), tuple(map(taken, impossible)), left, wait_ms, limit, cooldown)
+    return TakeResult(grant, tuple(map(taken, names)), tuple(map(taken, impossible)), left, wait_ms, limit, hold)

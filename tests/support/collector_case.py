@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import redis
@@ -13,7 +13,7 @@ from keyfleet.batch.lines import Fed
 from keyfleet.batch.writer import ResultWriter
 from keyfleet.broker import ServerWatch
 from keyfleet.contract import AttemptError, Outcome
-from keyfleet.ledger import JobLedger
+from keyfleet.ledger import JobLedger, ProducerWord
 from keyfleet.running.collector import Collector
 from keyfleet.running.tally import Tally
 from keyfleet.running.window import OpenRequest, Window
@@ -44,6 +44,8 @@ class Ledger:
         """Whether opening the job needs memory that only trimming gives."""
         self.trim_failures: list[Exception] = []
         self.known = True
+        self.word = ProducerWord.OPEN
+        self.noted: list[tuple[str, int, str]] = []
         self.written_at_trim: list[set[int]] = []
         self.writer: Writer | None = None
 
@@ -59,6 +61,12 @@ class Ledger:
             raise redis.exceptions.OutOfMemoryError("full")
         self.is_opened += 1
         self.known = True
+
+    def say_alive(self) -> ProducerWord:
+        return self.word
+
+    def note_failures(self, groups: Sequence[tuple[str, int, str]]) -> None:
+        self.noted += groups
 
     def is_known(self) -> bool:
         return self.known
@@ -93,6 +101,7 @@ class Writer:
         self.rows: list[Row] = []
         self.numbers: set[object] = set()
         self.failure: Exception | None = None
+        self.failures: list[Exception] = []
         self.held = threading.Event()
         self.held.set()
 
@@ -103,6 +112,8 @@ class Writer:
         self.held.wait(30.0)
         if self.failure is not None:
             raise self.failure
+        if self.failures:
+            raise self.failures.pop(0)
         fresh = list({row.line_number: row for row in reversed(rows) if row.line_number not in self.numbers}.values())
         self.rows += reversed(fresh)
         self.numbers |= {row.line_number for row in fresh}
@@ -122,6 +133,7 @@ class CollectorCase:
         self.watch = ServerWatch()
         self.lost: list[OpenRequest] = []
         self.away = threading.Event()
+        self.cancelled = threading.Event()
         self.said: list[str] = []
         self.collector = Collector(
             cast(JobLedger, self.ledger),
@@ -135,6 +147,7 @@ class CollectorCase:
             on_lost=self.lost.append,
             on_away=self.away.set,
             say=self.said.append,
+            on_cancelled=self.cancelled.set,
         )
 
     def under_way(self, *numbers: int) -> None:

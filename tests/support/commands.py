@@ -86,8 +86,12 @@ def start_command(
     env: Mapping[str, str],
     stdin: bytes | None = None,
     program: Sequence[str] = ("-m", "keyfleet"),
+    before: Sequence[str] = (),
 ) -> Command:
-    """Start a command of keyfleet, or another module's as `program`, in a session of its own."""
+    """Start a command of keyfleet, or another module's as `program`, in a session of its own.
+
+    `before` are words that start the interpreter in their turn.
+    """
     number = len(list(cwd.glob("*.stderr")))
     stdout, stderr = cwd / f"{number}.stdout", cwd / f"{number}.stderr"
     source = subprocess.DEVNULL
@@ -97,7 +101,7 @@ def start_command(
         source = os.open(given, os.O_RDONLY)
     with stdout.open("wb") as out, stderr.open("wb") as err:
         process = subprocess.Popen(
-            [sys.executable, *program, *arguments],
+            [*before, sys.executable, *program, *arguments],
             cwd=cwd,
             env=dict(env),
             stdin=source,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,15 +65,28 @@ class Place:
             entry: dict[str, Any] = {"name": key.name, "api_key": key.api_key, "base_url": f"{sim.base_url}/v1"}
             for limit in () if "models" in fields else key.limits:
                 entry.setdefault(limit.of, []).append(f"{limit.amount}/{limit.window_s:g} second")
+            if key.group is not None:
+                entry["group"] = key.group
             entries.append({**entry, **fields})
         path = self.directory / name
         path.touch(mode=0o600)
         path.write_text(yaml.safe_dump({"keys": entries}), encoding="utf-8")
         return path
 
-    def start(self, *arguments: str, stdin: bytes | None = None, **changed: str) -> Command:
-        """Start a command of keyfleet; `changed` are further variables of its environment."""
-        command = start_command(arguments, cwd=self.directory, env={**self.env, **changed}, stdin=stdin)
+    def start(
+        self,
+        *arguments: str,
+        stdin: bytes | None = None,
+        before: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        **changed: str,
+    ) -> Command:
+        """Start a command of keyfleet, through what is typed `before` it.
+
+        `environment` and `changed` are further variables of its environment.
+        """
+        env = {**self.env, **(environment or {}), **changed}
+        command = start_command(arguments, cwd=self.directory, env=env, stdin=stdin, before=before)
         self._started.append(command)
         return command
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from keyfleet.config import Provider
 from keyfleet_workers.provider import CallFailed, ProviderClient
 
 __all__ = [
@@ -122,8 +123,17 @@ class ScriptedServer:
 class Key:
     """The credentials of a made-up key."""
 
-    def __init__(self, base_url: str, proxy_url: str | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        proxy_url: str | None = None,
+        *,
+        provider: Provider = "openai",
+        api_version: str | None = None,
+    ) -> None:
         self.base_url = base_url
+        self.provider: Provider = provider
+        self.api_version = api_version
         self._proxy_url = proxy_url
 
     @property

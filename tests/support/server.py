@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,10 +15,11 @@ __all__ = ["ServerProcess"]
 
 
 class ServerProcess:
-    """A server on a unix socket in `directory`, with an append-only file that is synced every second."""
+    """A server on a unix socket in `directory`, with an append-only file that is synced as `fsync` says."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, fsync: str = "everysec") -> None:
         self._dir = directory
+        self._fsync = fsync
         self._socket = directory / "s.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -25,6 +27,11 @@ class ServerProcess:
     def url(self) -> str:
         """The broker's address."""
         return f"unix://{self._socket}"
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+        return self._dir
 
     @property
     def socket_path(self) -> Path:
@@ -40,7 +47,7 @@ class ServerProcess:
         """Start it, with what its append-only file holds, and wait until it answers."""
         self._dir.mkdir(parents=True, exist_ok=True)
         command = [str(find_server_binary()), "--port", "0", "--unixsocket", str(self._socket), "--save", ""]
-        command += ["--dir", str(self._dir), "--appendonly", "yes", "--appendfsync", "everysec"]
+        command += ["--dir", str(self._dir), "--appendonly", "yes", "--appendfsync", self._fsync]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         wait_until(self._answers, "the server answers")
 
@@ -50,6 +57,11 @@ class ServerProcess:
                 return bool(client.ping())
             except redis.RedisError:
                 return False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def kill(self) -> None:
         """Kill it, as a crash would."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from keyfleet.config import Provider
 from keyfleet_workers.provider import ProviderClient
 from keyfleet_workers.provider.client import ReadOnceEnvironment
 from support.scripted_server import Key, MakeClient, ScriptedServer
@@ -25,9 +26,17 @@ def make_client() -> Iterator[MakeClient]:
     """Makes clients with a made-up key, without the environment's proxies."""
     clients: list[ProviderClient] = []
 
-    def make(base_url: str, proxy_url: str | None = None, **options: Any) -> ProviderClient:
+    def make(
+        base_url: str,
+        proxy_url: str | None = None,
+        *,
+        provider: Provider = "openai",
+        api_version: str | None = None,
+        **options: Any,
+    ) -> ProviderClient:
+        key = Key(base_url, proxy_url, provider=provider, api_version=api_version)
         settings = {"connect_timeout_s": 5.0, "environment": ReadOnceEnvironment({}, True), **options}
-        clients.append(ProviderClient(Key(base_url, proxy_url), **settings))
+        clients.append(ProviderClient(key, **settings))
         return clients[-1]
 
     yield make

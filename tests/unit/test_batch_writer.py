@@ -12,10 +12,10 @@ from keyfleet.batch import durable
 from keyfleet.batch import spool as spool_module
 from keyfleet.batch import writer as writer_module
 from keyfleet.batch.formats import Row, blank_row
-from keyfleet.batch.job import JobFiles, JobOptions, open_job
+from keyfleet.batch.job import JobFiles, JobOptions, NothingToDo, open_job
 from keyfleet.batch.job_paths import JobPaths
 from keyfleet.batch.lines import Fed
-from keyfleet.errors import InputError
+from keyfleet.errors import DiskFull, InputError
 
 BARE = '{"model": "m", "input": "%d"}\n'
 
@@ -143,20 +143,70 @@ def test_a_damaged_spool_is_refused(source: Path, output: Path) -> None:
         opened(source, output, ordered=True)
 
 
-def test_a_full_disk_is_reported_and_the_job_goes_on_later(
+def test_a_disk_that_fails_is_reported_and_the_job_goes_on_later(
     source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = opened(source, output)
     files.writer.write([row(1)], Fed(0, 0, ""))
     with monkeypatch.context() as patched:
 
-        def full(fd: int, data: bytes) -> None:
-            raise OSError(28, "No space left on device")
+        def broken(fd: int, data: bytes) -> None:
+            raise OSError(5, "Input/output error")
 
-        patched.setattr(durable, "append", full)
-        with pytest.raises(InputError, match=r"out\.jsonl: can't be written: No space left on device"):
+        patched.setattr(durable, "append", broken)
+        with pytest.raises(InputError, match=r"out\.jsonl: can't be written: Input/output error"):
             files.writer.write([row(2)], Fed(0, 0, ""))
     with pytest.raises(InputError, match="writing failed before"):
         files.writer.write([row(2)], Fed(0, 0, ""))
     files.close()
     assert run(opened(source, output)) == [2, 3, 4, 5]
+
+
+class FullDisk:
+    """After so many whole writes the disk is full: half of the next one fits, until there is room again."""
+
+    def __init__(self, whole_writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.writes_left = whole_writes
+        self._append = durable.append
+        monkeypatch.setattr(durable, "append", self._append_some)
+
+    def _append_some(self, fd: int, data: bytes) -> None:
+        self.writes_left -= 1
+        if self.writes_left >= 0:
+            self._append(fd, data)
+            return
+        self._append(fd, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("whole_writes", range(7))
+def test_a_disk_that_was_full_is_gone_on_with_as_if_nothing_had_happened(
+    source: Path, output: Path, monkeypatch: pytest.MonkeyPatch, ordered: bool, whole_writes: int
+) -> None:
+    files = opened(batch_source(source), output, ordered=ordered)
+    list(files.lines)
+    fed = files.lines.fingerprint_at()
+    disk = FullDisk(whole_writes, monkeypatch)
+    refusals = named = 0
+    groups = [[row(5)], [row(3, failed=True), row(4)], [row(1)], [row(2, failed=True)]]
+    for group in groups:
+        for tries in range(3):
+            try:
+                files.writer.write(group, fed)
+                break
+            except DiskFull as error:
+                named += str(output.parent) in str(error)
+                refusals += 1
+                disk.writes_left = 1000 if tries else 0
+    files.finish(fed)
+    files.close()
+    assert (refusals, named) == (2, 2)
+    errors = output.with_name("out.errors.jsonl")
+    assert sorted(rows(output)) == [[1, 0], [4, 0], [5, 0]]
+    assert sorted(rows(errors)) == [[2, 1], [3, 1]]
+    if ordered:
+        assert (rows(output), rows(errors)) == (sorted(rows(output)), sorted(rows(errors)))
+    again = open_job(str(source), output, JobOptions(ordered=ordered))
+    assert isinstance(again, NothingToDo)
+    assert (again.finished_lines, again.failed_lines) == (5, 2)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keyfleet.config import Environment, KeyConfig, ModelLimits, ProxyUrl, SecretReference, parse_limits
+from keyfleet.config import Environment, KeyConfig, ModelLimits, ModelSettings, ProxyUrl, SecretReference, parse_limits
 from keyfleet.errors import ConfigurationError
 from keyfleet_workers.binding import UNBOUNDED_TOKENS, KeyBinding
 
@@ -40,7 +40,10 @@ def test_keys_of_a_group_share_their_quota_whatever_their_secrets() -> None:
 
 
 def test_a_quota_is_that_of_the_pattern_which_the_model_matches() -> None:
-    key = bind(limits=None, models={"gpt-4o*": limits(("5/minute",)), "o3": limits(("7/minute",))})
+    key = bind(
+        limits=None,
+        models={"gpt-4o*": ModelSettings(limits(("5/minute",))), "o3": ModelSettings(limits(("7/minute",)))},
+    )
     assert key.quota("gpt-4o").name == key.quota("gpt-4o-mini").name
     assert key.quota("gpt-4o") is key.quota("gpt-4o-mini")
     assert key.quota("o3").name != key.quota("gpt-4o").name
@@ -104,6 +107,16 @@ def test_secrets_that_an_answer_repeats_are_hidden_and_short_values_are_not() ->
     key = bind(headers={"X-Token": SecretReference("${OTHER}"), "X-Flag": SecretReference("1")})
     answer = f"1. {SECRET} and {OTHER}".encode()
     assert key.without_secrets(answer) == b"1. *** and ***"
+
+
+def test_the_credentials_of_a_proxy_are_hidden_in_answers_in_all_their_forms() -> None:
+    env = Environment({"KEY": SECRET, "PROXY": "http://me:hun%24ter2@proxy.example:8080", "TOKEN": "socks5h://t0ken@h"})
+    key = KeyBinding(KeyConfig("one", SecretReference("${KEY}"), proxy=ProxyUrl("${PROXY}")), env)
+    answer = b"me:hun%24ter2 hun%24ter2 hun$ter2 Basic bWU6aHVuJHRlcjI= at proxy.example, for me"
+    assert key.without_secrets(answer) == b"*** *** *** Basic *** at proxy.example, for me"
+    token = KeyBinding(KeyConfig("two", SecretReference("${KEY}"), proxy=ProxyUrl("${TOKEN}")), env)
+    assert token.without_secrets(b"dDBrZW4= and 5 letters: t0ken") == b"*** and 5 letters: t0ken"
+    assert "hun" not in str(vars(key))
 
 
 def test_the_headers_present_the_key_as_the_provider_wants_it() -> None:

@@ -12,7 +12,9 @@ import redis
 from keyfleet.contract import AttemptError
 from keyfleet.ledger import Finish, Retry
 from keyfleet_workers.dispatch import calls as calls_module
+from keyfleet_workers.dispatch import charges as charges_module
 from keyfleet_workers.dispatch import held as held_module
+from keyfleet_workers.dispatch import trouble as trouble_module
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import CallFailure
@@ -22,7 +24,7 @@ from support.call_case import COST, SECRET, CallCase, CallClock, handed_back
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
     clock = CallClock()
-    for module in (calls_module, held_module):
+    for module in (calls_module, charges_module, held_module, trouble_module):
         monkeypatch.setattr(module, "elapsed_s", clock)
     return clock
 
@@ -63,7 +65,7 @@ def test_the_body_goes_out_as_it_was_taken_under_the_jobs_timeout(case: CallCase
 
 
 def test_a_key_with_a_timeout_of_its_own_uses_that(clock: CallClock) -> None:
-    case = CallCase(clock, key_timeout_s=7.0)
+    case = CallCase(clock, timeout_s=7.0)
     case.run()
     assert case.provider.sent[0][2] == 7.0
 
@@ -114,19 +116,18 @@ def test_rate_limited_goes_back_unpaid_and_the_quota_rests(case: CallCase) -> No
     case.provider.document = {"error": {"code": "rate_limit_exceeded", "message": "slow"}}
     case.run()
     assert handed_back(case)
-    assert case.rests == [("quota", "rate limited: rate_limit_exceeded", 1700)]
+    assert case.rests == [("quota:quota", "cooling: rate_limit_exceeded: slow", 1700)]
     assert case.settlements() == []  # what the provider refused, it may have counted
     assert case.counts.ends == {"rate_limited": 1}
 
 
-def test_a_refused_key_rests_and_its_request_goes_back(case: CallCase) -> None:
+def test_a_refused_key_is_set_aside_and_its_request_goes_back(case: CallCase) -> None:
     case.provider.status = 401
     case.provider.document = {"error": {"code": "invalid_api_key", "message": "no"}}
     case.run()
     assert handed_back(case)
-    ((scope, reason, rest_ms),) = case.rests
-    assert (scope, reason) == ("key", "key_unusable: invalid_api_key")
-    assert rest_ms > 0
+    assert case.rests == [(case.scopes.refused, "revoked: invalid_api_key: no", None)]
+    assert case.counts.ends == {"revoked": 1}
 
 
 def test_what_never_left_goes_back_with_its_charge(case: CallCase) -> None:
@@ -134,7 +135,8 @@ def test_what_never_left_goes_back_with_its_charge(case: CallCase) -> None:
     case.run()
     assert handed_back(case)
     assert case.settlements() == [Settlement(5000, 5000, (1, COST), (-1, -COST))]
-    assert case.rests[0][:2] == ("key", "unreachable: unreachable")
+    ((scope, reason, _),) = case.rests
+    assert (scope, reason.partition(":")[0]) == (case.scopes.way, "unreachable")
 
 
 @pytest.mark.parametrize("status", [500, 503, 408, 529])

@@ -8,8 +8,11 @@ import pytest
 import redis
 
 from keyfleet_workers.dispatch import chunk as chunk_module
+from keyfleet_workers.holds import Hold, KeyState
 from support.chunk_case import LIMIT, QUEUE, ChunkCase, take_result
 from support.events import wait_until
+
+HOLD = Hold("quota:q", KeyState.COOLING, "slow_down: too fast", 0, 60_000)
 
 
 @pytest.fixture
@@ -66,12 +69,12 @@ def test_who_stands_takes_as_many_as_it_can_and_puts_no_second_ticket_back(case:
 
 
 def test_before_a_long_wait_the_queue_is_left_alone(case: ChunkCase) -> None:
-    case.takes = [take_result([], left=9, wait_ms=60_000, cooldown="rate limited: slow_down")]
+    case.takes = [take_result([], left=9, wait_ms=60_000, hold=HOLD)]
     assert case.serve(5) == "nothing to do"
     assert case.put_back == [5]
     assert case.pauses_s == [60.0]
     assert case.stopping.waits_s == []
-    assert case.waits.current()[QUEUE][0] == "rate limited: slow_down"
+    assert case.waits.current()[QUEUE][0] == "cooling: slow_down: too fast"
 
 
 def test_what_is_ready_but_too_large_for_this_key_is_left_to_others(case: ChunkCase) -> None:

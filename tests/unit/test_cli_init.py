@@ -86,11 +86,13 @@ def test_every_commented_field_works_when_its_comment_sign_is_taken_away(
     path = directory / "keys.yaml"
     text = path.read_text(encoding="utf-8")
     text = re.sub(r"^    requests:.*\n    tokens:.*\n", "", text, flags=re.MULTILINE)
-    field = re.compile(r"^( *)# (?= *[a-z_\"*0-9-]+:(?: |$))", re.MULTILINE)
+    field = re.compile(r"^( *)# (?= *(?:[a-z_0-9-]+|\"[^\"]+\"):(?: |$))", re.MULTILINE)
     path.write_text(field.sub(r"\1", text), encoding="utf-8")
     first = load_keys_file(path, Environment(FOUND))[0]
     assert (first.headroom, first.timeout_s, first.concurrency) == (0.3, 600.0, 32)
     assert (first.group, list(first.headers), first.workers) == ("org-research", ["X-Team"], 1)
+    assert first.refunds is False
+    assert [pool.scope for pool in first.pools_for("gpt-4o-mini")] == ["gpt-4o*", "gpt-4o-mini"]
     assert first.serves("gpt-4o-mini")
     assert not first.serves("other")
 

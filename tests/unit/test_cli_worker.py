@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from click.testing import CliRunner, Result
 from keyfleet.config import Environment, KeyConfig
 from keyfleet.errors import BrokerUnavailable, ConfigurationError
 from keyfleet_workers import celery_app as app_module
+from keyfleet_workers.assignment import Assignment, EveryKey
 from keyfleet_workers.cli import worker as worker_module
 from keyfleet_workers.cli.worker import worker
+from keyfleet_workers.exit_codes import CONFIGURATION_EXIT
+from keyfleet_workers.leased_key import LeasedKey
 from keyfleet_workers.process import WorkerOptions
-from keyfleet_workers.supervisor import CONFIGURATION_EXIT
+from keyfleet_workers.supervisor import Supervisor
 
 BROKER = "redis://:s3cret@127.0.0.1:1/0"
 KEYS = "keys:\n" + "".join(f"  - {{name: {name}, api_key: '${{KEY_{name}}}'}}\n" for name in ("one", "two"))
@@ -25,24 +28,49 @@ KEYS = "keys:\n" + "".join(f"  - {{name: {name}, api_key: '${{KEY_{name}}}'}}\n"
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keys.yaml").write_text(KEYS)
-    monkeypatch.setattr(worker_module, "end_with", lambda descriptor: None)
+    monkeypatch.setattr(worker_module, "check_server", lambda client, url: None)
+    monkeypatch.setattr(worker_module, "configure_logging", lambda level: None)
     return tmp_path
 
 
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[KeyConfig, WorkerOptions]]:
-    """The keys that were served; each ends with exit code 7."""
-    found: list[tuple[KeyConfig, WorkerOptions]] = []
+@dataclass
+class Supervised:
+    """What supervisors were started with; each lets every key be served once, in this very process."""
 
-    def run_worker(key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
-        found.append((key, options))
+    supervisors: list[Supervisor] = field(default_factory=list)
+    served: list[tuple[KeyConfig, WorkerOptions]] = field(default_factory=list)
+
+    def run(self, supervisor: Supervisor) -> int:
+        self.supervisors.append(supervisor)
+        keys = supervisor.assignment.candidates(supervisor.keys)
+        return max(supervisor.launcher.serve(key) for key in keys)
+
+    def serve(self, key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
+        self.served.append((key, options))
         return 7
 
-    monkeypatch.setattr(worker_module, "run_worker", run_worker)
+    @property
+    def assignment(self) -> Assignment:
+        (supervisor,) = self.supervisors
+        return supervisor.assignment
+
+    @property
+    def key(self) -> KeyConfig:
+        ((key, _),) = self.served
+        return key
+
+    @property
+    def options(self) -> WorkerOptions:
+        return self.served[0][1]
+
+
+@pytest.fixture
+def supervised(monkeypatch: pytest.MonkeyPatch) -> Supervised:
+    """Every worker ends with exit code 7."""
+    found = Supervised()
+    monkeypatch.setattr(Supervisor, "run", lambda supervisor: found.run(supervisor))  # noqa: PLW0108 - a bound method would lose the supervisor
+    monkeypatch.setattr(worker_module, "run_worker", found.serve)
     return found
-
-
-Served = list[tuple[KeyConfig, WorkerOptions]]
 
 
 def invoke(*arguments: str, **variables: str) -> Result:
@@ -55,104 +83,113 @@ def refused(*arguments: str, **variables: str) -> ConfigurationError:
     return error
 
 
-def test_the_key_that_is_named_is_served(served: Served) -> None:
+def test_the_key_that_is_named_is_served(supervised: Supervised) -> None:
     result = invoke("--key", "two", "--broker", BROKER, "--use", "50%", "--concurrency", "9", "--fleet", "f")
     assert result.exit_code == 7
-    ((key, options),) = served
-    assert (key.name, options.broker_url) == ("two", BROKER)
+    options = supervised.options
+    assert (supervised.key.name, options.broker_url) == ("two", BROKER)
     assert (options.settings.use, options.settings.concurrency, options.settings.fleet) == (0.5, 9, "f")
+    assert (options.is_supervised, options.ends_when_set_aside) == (True, False)
 
 
-def test_the_environment_can_name_the_key_and_the_broker(served: Served) -> None:
+def test_the_environment_can_name_the_key_and_the_broker(supervised: Supervised) -> None:
     invoke(KEYFLEET_KEY="one", KEYFLEET_BROKER_URL=BROKER)
-    ((key, options),) = served
-    assert (key.name, options.broker_url) == ("one", BROKER)
+    assert (supervised.key.name, supervised.options.broker_url) == ("one", BROKER)
 
 
-def test_a_single_key_need_not_be_named(served: Served, directory: Path) -> None:
-    (directory / "keys.yaml").write_text("keys:\n  - {name: only, api_key: '${KEY}'}\n")
-    invoke("--broker", BROKER)
-    assert served[0][0].name == "only"
+def test_without_a_name_a_key_is_leased_of_those_whose_secrets_are_here(supervised: Supervised) -> None:
+    invoke("--broker", BROKER, "--workers-per-key", "3", KEY_two="sk-a-secret-of-its-own")
+    assignment = supervised.assignment
+    assert isinstance(assignment, LeasedKey)
+    assert assignment.workers_per_key == 3
+    assert [key.name for key, _ in supervised.served] == ["two"]
+    assert supervised.options.ends_when_set_aside
 
 
-def test_of_several_keys_one_must_be_chosen(served: Served) -> None:
+def test_a_worker_that_has_the_secret_of_no_key_says_what_to_set(supervised: Supervised) -> None:
     error = refused("--broker", BROKER)
-    assert str(error) == "say which key to serve with --key (one, two), or --all"
-    assert error.setting == "--key"
-    assert not served
+    assert "KEY_one is not set" in str(error)
+    assert not supervised.served
 
 
-def test_a_name_that_no_key_has_is_not_repeated_but_those_that_are_there(served: Served) -> None:
+def test_a_name_that_no_key_has_is_not_repeated_but_those_that_are_there(supervised: Supervised) -> None:
     error = refused("--broker", BROKER, "--key", "sk-a-secret-in-the-wrong-place")
     assert str(error) == "no key is named as --key says; configured are one, two"
 
 
-def test_without_a_broker_it_says_what_to_give(served: Served) -> None:
+def test_without_a_broker_it_says_what_to_give(supervised: Supervised) -> None:
     error = refused("--key", "one")
     assert "give --broker redis://HOST:6379/0 or set KEYFLEET_BROKER_URL" in str(error)
     assert error.setting == "KEYFLEET_BROKER_URL"
 
 
-def test_without_keys_it_says_where_they_are_looked_for(served: Served, directory: Path) -> None:
+@pytest.mark.parametrize("arguments", [("--key", "one"), ()])
+def test_a_broker_that_is_not_there_ends_a_single_worker(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    def check_server(client: object, url: str) -> None:
+        raise BrokerUnavailable("no broker answers")
+
+    monkeypatch.setattr(worker_module, "check_server", check_server)
+    result = invoke(*arguments, "--broker", BROKER, KEY_one="sk-a-secret-of-its-own")
+    assert isinstance(result.exception, BrokerUnavailable)
+    assert invoke("--all", "--broker", BROKER).exit_code == 7, "the workers of a whole host wait for it"
+
+
+def test_without_keys_it_says_where_they_are_looked_for(supervised: Supervised, directory: Path) -> None:
     (directory / "keys.yaml").unlink()
     assert "keyfleet init" in str(refused("--broker", BROKER))
 
 
-def test_limits_and_address_of_the_command_line_are_those_of_the_keys(served: Served) -> None:
+def test_limits_and_address_of_the_command_line_are_those_of_the_keys(supervised: Supervised) -> None:
     invoke(
         *("--broker", BROKER, "--key", "one", "--base-url", "http://127.0.0.1:9/v1"),
         *("--requests-per-minute", "90", "--tokens-per-minute", "9000"),
     )
-    ((key, _),) = served
-    limits = key.limits_for("m")
+    key = supervised.key
+    limits = key.pools_for("m")[-1].limits
     assert limits is not None
     assert key.base_url == "http://127.0.0.1:9/v1"
     assert ([item.amount for item in limits.requests], [item.amount for item in limits.tokens]) == ([90], [9000])
 
 
-def test_an_address_of_a_keys_own_stays(served: Served, directory: Path) -> None:
+def test_an_address_of_a_keys_own_stays(supervised: Supervised, directory: Path) -> None:
     (directory / "keys.yaml").write_text(
         "keys:\n  - {name: one, api_key: '${KEY}', base_url: 'http://own.example/v1'}\n"
     )
-    invoke("--broker", BROKER, "--base-url", "http://127.0.0.1:9/v1")
-    assert served[0][0].base_url == "http://own.example/v1"
+    invoke("--broker", BROKER, "--key", "one", "--base-url", "http://127.0.0.1:9/v1")
+    assert supervised.key.base_url == "http://own.example/v1"
 
 
-class Supervisors:
-    """Stands for the supervisor: serves each key in this very process."""
-
-    def __init__(self) -> None:
-        self.codes: list[int] = []
-        self.commands: list[list[str]] = []
-        self.ends_with_stdin: list[bool] = []
-
-    def __call__(
-        self,
-        keys: tuple[KeyConfig, ...],
-        serve: Callable[[KeyConfig], int],
-        spawn_command: Callable[[KeyConfig], list[str]],
-        end_with_stdin: bool,
-    ) -> Any:
-        self.codes = [serve(key) for key in keys]
-        self.commands = [spawn_command(key) for key in keys]
-        self.ends_with_stdin.append(end_with_stdin)
-        return self
-
-    def run(self) -> int:
-        return max(self.codes)
-
-
-@pytest.fixture
-def supervisors(monkeypatch: pytest.MonkeyPatch) -> Supervisors:
-    found = Supervisors()
-    monkeypatch.setattr(worker_module, "Supervisor", found)
-    return found
-
-
-def test_with_all_every_key_is_served_under_one_supervisor(served: Served, supervisors: Supervisors) -> None:
+def test_with_all_every_key_is_served(supervised: Supervised) -> None:
     assert invoke("--all", "--broker", BROKER, "--end-with-stdin").exit_code == 7
-    assert [key.name for key, _ in served] == ["one", "two"]
-    assert supervisors.ends_with_stdin == [True]
+    assert [key.name for key, _ in supervised.served] == ["one", "two"]
+    assert supervised.supervisors[0].end_with_stdin
+    assert isinstance(supervised.assignment, EveryKey)
+
+
+def test_the_time_for_calls_under_way_at_the_end_is_the_options(supervised: Supervised) -> None:
+    invoke("--all", "--broker", BROKER, "--shutdown-timeout", "2m")
+    assert supervised.options.settings.shutdown_timeout_s == 120
+    assert supervised.supervisors[0].shutdown_s > 120
+
+
+def test_keys_of_the_environment_can_not_change(supervised: Supervised, directory: Path) -> None:
+    invoke("--all", "--broker", BROKER)
+    assert supervised.supervisors[0].watch is not None
+    (directory / "keys.yaml").unlink()
+    invoke("--all", "--broker", BROKER, OPENAI_API_KEY="sk-a-secret-of-its-own")
+    assert supervised.supervisors[1].watch is None
+
+
+def test_a_keys_file_that_changes_is_read_with_the_same_options(supervised: Supervised, directory: Path) -> None:
+    invoke("--all", "--broker", BROKER, "--base-url", "http://127.0.0.1:9/v1")
+    (directory / "keys.yaml").write_text("keys:\n  - {name: three, api_key: '${KEY}'}\n")
+    watch = supervised.supervisors[0].watch
+    assert watch is not None
+    source = watch.look(is_forced=True)
+    assert source is not None
+    assert [(key.name, key.base_url) for key in source.keys] == [("three", "http://127.0.0.1:9/v1")]
 
 
 @pytest.mark.parametrize(
@@ -160,25 +197,36 @@ def test_with_all_every_key_is_served_under_one_supervisor(served: Served, super
     [(ConfigurationError("KEY_one is not set"), CONFIGURATION_EXIT), (BrokerUnavailable("no broker answers"), 1)],
 )
 def test_under_a_supervisor_an_error_is_one_line_and_tells_whether_to_try_again(
-    supervisors: Supervisors, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:
     def run_worker(*_: Any) -> int:
         raise error
 
     monkeypatch.setattr(worker_module, "run_worker", run_worker)
     result = invoke("--all", "--broker", BROKER)
-    assert supervisors.codes == [code, code]
+    assert result.exit_code == code
     assert result.stderr == f"keyfleet worker: {error}\n" * 2
 
 
+@pytest.mark.parametrize(
+    ("mode", "more"), [(["--all"], []), (["--key", "one"], []), ([], ["--ends-when-set-aside"])], ids=str
+)
 def test_a_worker_that_is_spawned_gets_the_same_options_and_its_key(
-    served: Served, supervisors: Supervisors, monkeypatch: pytest.MonkeyPatch
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch, mode: list[str], more: list[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["keyfleet", "worker", "--all", "--use", "50%"])
-    invoke("--all", "--broker", BROKER)
-    assert [command[1:] for command in supervisors.commands] == [
-        ["-m", "keyfleet", "worker", "--use", "50%", "--key", name, "--end-with-stdin"] for name in ("one", "two")
-    ]
+    monkeypatch.setattr("sys.argv", ["keyfleet", "worker", *mode, "--use", "50%"])
+    invoke(*mode, "--broker", BROKER, KEY_one="sk-a-secret-of-its-own")
+    (supervisor,) = supervised.supervisors
+    command = supervisor.launcher.spawn_command(supervised.served[0][0])
+    assert command[1:] == ["-m", "keyfleet", "worker", *mode, "--use", "50%", "--key", "one", "--as-child", *more]
+
+
+def test_a_worker_that_was_spawned_serves_its_key_and_supervises_nothing(supervised: Supervised) -> None:
+    arguments = ("--all", "--use", "50%", "--key", "two", "--as-child", "--ends-when-set-aside")
+    assert invoke(*arguments, "--broker", BROKER).exit_code == 7
+    assert supervised.key.name == "two"
+    assert (supervised.options.ends_when_set_aside, supervised.options.settings.use) == (True, 0.5)
+    assert not supervised.supervisors
 
 
 class Bound:

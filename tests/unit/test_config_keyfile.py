@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from keyfleet.config import Environment, KeyConfig, ModelLimits, ProxyUrl, SecretReference, load_keys_file, parse_limits
+from keyfleet.config import (
+    Environment,
+    KeyConfig,
+    ModelLimits,
+    ModelSettings,
+    ProxyUrl,
+    SecretReference,
+    load_keys_file,
+    parse_limits,
+)
 
 SECRET = "sk-very-secret"
 
@@ -63,9 +72,11 @@ def test_every_field_is_read_over_the_defaults(tmp_path: Path) -> None:
         workers=2,
         headroom=0.3,
         models={
-            "gpt-4o-mini": ModelLimits(parse_limits(["500/minute", "10000/day"]), parse_limits(["200000/minute"])),
-            "gpt-4o*": ModelLimits(parse_limits(["60/minute"])),
-            "o1": ModelLimits(),
+            "gpt-4o-mini": ModelSettings(
+                ModelLimits(parse_limits(["500/minute", "10000/day"]), parse_limits(["200000/minute"]))
+            ),
+            "gpt-4o*": ModelSettings(ModelLimits(parse_limits(["60/minute"]))),
+            "o1": ModelSettings(),
         },
     )
     assert second == KeyConfig(
@@ -95,7 +106,7 @@ def test_models_may_be_only_named(tmp_path: Path) -> None:
         tmp_path,
         "keys:\n- {name: a, api_key: file:/a, models: [o1, gpt*]}\n- {name: b, api_key: file:/b, models: o1}\n",
     )
-    assert list(first.models.items()) == [("o1", ModelLimits()), ("gpt*", ModelLimits())]
+    assert list(first.models.items()) == [("o1", ModelSettings()), ("gpt*", ModelSettings())]
     assert list(second.models) == ["o1"]
 
 
@@ -184,8 +195,8 @@ def test_the_file_of_openai_manager_is_converted_under_the_names_of_its_sections
 
 def test_a_section_without_limits_takes_those_of_the_environment(tmp_path: Path) -> None:
     first, second = load(tmp_path, OPENAI_MANAGER, REQUESTS_PER_MIN_LIMIT="77")
-    assert first.limits_for("any") == ModelLimits(parse_limits(["10/minute"]), parse_limits(["40000/minute"]))
-    assert second.limits_for("any") == ModelLimits(parse_limits(["77/minute"]))
+    assert first.pools_for("any")[0].limits == ModelLimits(parse_limits(["10/minute"]), parse_limits(["40000/minute"]))
+    assert second.pools_for("any")[0].limits == ModelLimits(parse_limits(["77/minute"]))
 
 
 def test_a_section_of_another_name_is_passed_over_with_a_warning(

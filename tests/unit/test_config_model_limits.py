@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from limits import parse
 
-from keyfleet.config import KeyConfig, ModelLimits, SecretReference, parse_limits, scaled_amount
+from keyfleet.config import KeyConfig, ModelLimits, ModelSettings, Pool, SecretReference, parse_limits, scaled_amount
 from keyfleet.config.model_limits import best_pattern, with_minute_limit
 
 LIMITS = ModelLimits(requests=parse_limits(["500/minute"]))
 
 
 def key(*patterns: str, limits: ModelLimits | None = None) -> KeyConfig:
-    models = dict.fromkeys(patterns, LIMITS)
+    models = dict.fromkeys(patterns, ModelSettings(LIMITS))
     return KeyConfig(name="a", api_key=SecretReference("${A}"), models=models, limits=limits)
 
 
@@ -79,32 +79,29 @@ def test_a_key_with_models_serves_those_and_no_others() -> None:
     assert made.serves("o1")
     assert not made.serves("o1-pro")
     with pytest.raises(LookupError, match="key a doesn't serve the model o1-pro"):
-        made.quota_scope("o1-pro")
+        made.pools_for("o1-pro")
     with pytest.raises(LookupError):
-        made.limits_for("o1-pro")
+        made.settings_for("o1-pro")
 
 
 def test_the_models_of_one_pattern_share_one_quota() -> None:
     made = key("gpt-4o*", "gpt-4o-mini")
-    assert made.quota_scope("gpt-4o") == made.quota_scope("gpt-4o-large") == "gpt-4o*"
-    assert made.quota_scope("gpt-4o-mini") == "gpt-4o-mini"
-    assert made.limits_for("gpt-4o") == LIMITS
+    assert made.pools_for("gpt-4o") == made.pools_for("gpt-4o-large") == (Pool("own", "gpt-4o*", LIMITS),)
+    assert made.pools_for("gpt-4o-mini") == (Pool("own", "gpt-4o-mini", LIMITS),)
 
 
 def test_limits_at_the_key_are_one_quota_for_every_model() -> None:
     made = key(limits=LIMITS)
     assert made.serves("anything")
-    assert made.quota_scope("anything") == "*"
-    assert made.limits_for("anything") == LIMITS
+    assert made.pools_for("anything") == (Pool("own", "*", LIMITS),)
 
 
 @pytest.mark.parametrize(
     "made",
-    [key(), KeyConfig(name="a", api_key=SecretReference("${A}"), models={"gpt*": ModelLimits()})],
+    [key(), KeyConfig(name="a", api_key=SecretReference("${A}"), models={"gpt*": ModelSettings()})],
 )
 def test_where_limits_are_learned_each_model_has_its_own_quota(made: KeyConfig) -> None:
-    assert made.limits_for("gpt-4o") is None
-    assert made.quota_scope("gpt-4o") == "gpt-4o"
+    assert made.pools_for("gpt-4o") == (Pool("own", "gpt-4o", None),)
 
 
 def test_a_minute_limit_replaces_the_one_of_the_minute_and_keeps_the_others() -> None:

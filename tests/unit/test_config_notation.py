@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keyfleet.config import parse_duration_s, parse_percentage, redact_url
+from keyfleet.config import parse_duration_s, parse_percentage, parse_size_bytes, redact_url
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,27 @@ def test_a_percentage_outside_of_its_bounds_or_without_its_sign_is_refused(text:
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert redact_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("0", 0),
+        ("1500", 1500),
+        ("12 b", 12),
+        ("100MB", 100_000_000),
+        ("100mb", 100_000_000),
+        ("1.5G", 1_500_000_000),
+        ("2 GiB", 2 * 2**30),
+        ("64Ki", 65_536),
+        ("1T", 10**12),
+    ],
+)
+def test_a_size_is_read_in_powers_of_1000_or_1024(text: str, size_bytes: int) -> None:
+    assert parse_size_bytes(f" {text} ") == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "1 PB", "1,5G", "10 M B", "1ib", "nan"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected a size such as 100MB, 2GiB"):
+        parse_size_bytes(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keyfleet.config import Environment, KeyConfig, KeySource, ModelLimits, find_keys, parse_limits
+from keyfleet.config import Environment, KeyConfig, KeySource, ModelLimits, ModelSettings, find_keys, parse_limits
 from keyfleet.errors import ConfigurationError, KeysFileError
 
 SECRET = "sk-very-secret"
@@ -164,12 +164,12 @@ def test_a_wrong_address_is_named_by_its_variable(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tokens", ["TOKENS_PER_MIN_LIMIT", "OPENAI_TOKENS_PER_MIN_LIMIT"])
 def test_limits_of_the_environment_hold_for_each_key(tmp_path: Path, requests: str, tokens: str) -> None:
     (key,) = find(tmp_path, OPENAI_API_KEY=SECRET, **{requests: "1500.0", tokens: "250000"}).keys
-    assert key.limits_for("any") == ModelLimits(parse_limits(["1500/minute"]), parse_limits(["250000/minute"]))
+    assert key.pools_for("any")[0].limits == ModelLimits(parse_limits(["1500/minute"]), parse_limits(["250000/minute"]))
 
 
 def test_without_variables_for_limits_they_are_learned(tmp_path: Path) -> None:
     (key,) = find(tmp_path, OPENAI_API_KEY=SECRET).keys
-    assert key.limits_for("any") is None
+    assert key.pools_for("any")[0].limits is None
 
 
 def limited(
@@ -197,8 +197,8 @@ def test_limits_given_as_options_replace_those_of_the_minute_in_a_file_and_keep_
     (tmp_path / "keys.yaml").chmod(0o600)
     (key,) = limited(tmp_path, 20, 30, {})
     assert key.models == {
-        "o1": ModelLimits(parse_limits(["20/minute", "10000/day"]), parse_limits(["30/minute"])),
-        "o2": ModelLimits(parse_limits(["20/minute"]), parse_limits(["30/minute"])),
+        "o1": ModelSettings(ModelLimits(parse_limits(["20/minute", "10000/day"]), parse_limits(["30/minute"]))),
+        "o2": ModelSettings(ModelLimits(parse_limits(["20/minute"]), parse_limits(["30/minute"]))),
     }
 
 

@@ -12,11 +12,12 @@ from keyfleet import redis_keys
 from keyfleet.broker import ServerWatch
 from keyfleet.contract import AttemptError, Outcome, Request
 from keyfleet.ledger import Finish, JobLedger, JobOptions, Retry, Taken, Transitions
-from keyfleet_workers.binding import Quota
 from keyfleet_workers.dispatch import delivery as delivery_module
 from keyfleet_workers.dispatch.delivery import Delivery, HandBack, Settle
 from keyfleet_workers.dispatch.taker import Taker
+from keyfleet_workers.holds import KeyScopes
 from keyfleet_workers.limiter import ExactRedisStorage, QuotaLimit, Settlement
+from keyfleet_workers.quota_pools import Quota
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
@@ -47,7 +48,15 @@ class Place:
         self.job = JobLedger(self.client, "f", "job", JobOptions(), declare_flags=False)
         self.job.open()
         self.transitions = Transitions(self.client, "f", lease_ms=30_000, declare_flags=False)
-        self.taker = Taker(self.client, "f", worker_id="w", key_scope="k", lease_ms=30_000, declare_flags=False)
+        scopes = KeyScopes("fingerprint", None, "host")
+        self.taker = Taker(
+            *(self.client, "f"),
+            worker_id="w",
+            key_name="one",
+            scopes=scopes,
+            lease_ms=30_000,
+            declare_flags=False,
+        )
         self.storage = ExactRedisStorage(
             "keyfleet+redis://stand-in", connection_pool=self.client.connection_pool, declare_flags=False
         )
@@ -109,7 +118,7 @@ def test_results_of_every_kind_arrive(place: Place) -> None:
 
 def test_a_settlement_arrives(place: Place) -> None:
     granted_ms = place.storage.reserve(QUOTA.limits, [[1]]).now_ms
-    place.delivery.put("", Settle(QUOTA, Settlement(granted_ms, granted_ms, (1,), (3,))))
+    place.delivery.put("", Settle(QUOTA.limits, Settlement(granted_ms, granted_ms, (1,), (3,))))
     place.deliver()
     assert place.storage.inspect(QUOTA.limits, [0])[0][0] == 4
 
@@ -160,7 +169,7 @@ def test_outcomes_that_a_restarted_server_lost_are_delivered_again(place: Place)
 def test_grants_that_a_restarted_server_lost_are_charged_again(place: Place) -> None:
     granted_ms = place.storage.reserve(QUOTA.limits, [[1], [1]]).now_ms
     place.storage.settle(QUOTA.limits, [Settlement(granted_ms, granted_ms, (1,), (-1,))])  # as if one was lost
-    place.delivery.note_grant(Settle(QUOTA, Settlement(granted_ms, granted_ms, (0,), (1,))))
+    place.delivery.note_grant(Settle(QUOTA.limits, Settlement(granted_ms, granted_ms, (0,), (1,))))
     place.watch.is_changed = True
     place.delivery.put("q", HandBack("job:none", "t"))
     place.deliver()

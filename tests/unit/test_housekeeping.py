@@ -11,7 +11,8 @@ import pytest
 import redis
 
 from keyfleet import redis_keys
-from keyfleet.config import Environment, KeyConfig, ModelLimits, SecretReference, parse_limits
+from keyfleet.broker import ServerWatch
+from keyfleet.config import Environment, KeyConfig, ModelLimits, ModelSettings, SecretReference, parse_limits
 from keyfleet.contract import Request
 from keyfleet.ledger import Finish, JobLedger, JobOptions, Transitions
 from keyfleet.redis_keys import QueueKeys
@@ -24,8 +25,12 @@ from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.delivery import Delivery
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.waits import Waits
+from keyfleet_workers.holds import Hold
 from keyfleet_workers.housekeeping import STATUS_LIFE_MS, Housekeeping
+from keyfleet_workers.key_watch import KeyWatch
+from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
+from keyfleet_workers.output_means import OutputMeans
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
@@ -48,7 +53,7 @@ class Case:
     def __init__(self, stand_in: StandIn, client: redis.Redis, name: str = "one") -> None:
         self.clock = stand_in.clock
         self.client = client
-        models = {"a*": ModelLimits(parse_limits(["60/minute"]), parse_limits(["100/minute"]))}
+        models = {"a*": ModelSettings(ModelLimits(parse_limits(["60/minute"]), parse_limits(["100/minute"])))}
         key = KeyConfig(name, SecretReference("${KEY}"), models=models)
         self.binding = KeyBinding(key, Environment({"KEY": SECRET}))
         self.transitions = Transitions(client, FLEET, lease_ms=LEASE_MS, declare_flags=False)
@@ -62,8 +67,11 @@ class Case:
         self.finished: list[tuple[str, Finish]] = []
         self.waits = Waits()
         self.stopping = threading.Event()
+        self.present: Hold | None = None
+        self.watch = ServerWatch()
         self.housekeeping = Housekeeping(
             client=client,
+            watch=self.watch,
             fleet=FLEET,
             worker_id=f"{name}:host:1:abc",
             host="host",
@@ -76,7 +84,11 @@ class Case:
             calls=cast(CallRunner, Calls()),
             slots=CallSlots(4, 4),
             waits=self.waits,
+            key_watch=cast(KeyWatch, self),
+            learner=LimitLearner(client, self.binding),
+            outputs=OutputMeans(client, declare_flags=False),
             stopping=self.stopping,
+            declare_flags=False,
         )
 
     def put(self, queue: str, finish: Finish) -> None:
@@ -90,14 +102,17 @@ class Case:
     def accept(self, queue: str, count: int) -> None:
         self.ledger.accept(queue, [Request(str(number), "/v1/x", queue, b"{}", 1) for number in range(count)])
 
-    def look(self, *, says_status: bool = False) -> None:
+    def beat(self, *, says_status: bool = False) -> None:
         self.housekeeping.look(says_status=says_status)
+
+    def look(self, now_ms: int) -> None:
+        """As what watches the key: there is nothing to see."""
 
     def look_for(self, duration_ms: int, step_ms: int = 500) -> None:
         """Look on and on, as the thread does."""
         for _ in range(0, duration_ms, step_ms):
             self.clock.advance_ms(step_ms)
-            self.look()
+            self.beat()
 
     def ledger_delays(self, queue: str) -> None:
         """A call of the queue's request has failed, and its backoff lasts a second."""
@@ -128,16 +143,16 @@ def case(stand_in: StandIn, client: redis.Redis) -> Iterator[Case]:
 def test_queues_of_models_that_the_key_serves_are_consumed_from(case: Case) -> None:
     for queue in ("a1", "b1", "a%2F2"):
         case.accept(queue, 1)
-    case.look()
+    case.beat()
     assert case.consumption.served() == {"a1", "a%2F2"}
     case.accept("a3", 1)
-    case.look()
+    case.beat()
     assert "a3" in case.consumption.served()
 
 
 def test_what_is_ready_without_tickets_gets_them_after_two_seconds(case: Case) -> None:
     case.accept("b1", 70)  # whether this worker's key serves it or not
-    case.look()
+    case.beat()
     case.look_for(1500)
     assert case.tickets == []
     case.look_for(1000)
@@ -147,11 +162,11 @@ def test_what_is_ready_without_tickets_gets_them_after_two_seconds(case: Case) -
 def test_one_worker_at_a_time_reaps(case: Case, stand_in: StandIn, client: redis.Redis) -> None:
     other = Case(stand_in, client, "two")
     case.accept("a1", 1)
-    case.look()
+    case.beat()
     for _ in range(10):
         case.clock.advance_ms(500)
-        case.look()
-        other.look()
+        case.beat()
+        other.beat()
     assert case.tickets
     assert other.tickets == []
 
@@ -184,7 +199,7 @@ def test_the_status_says_what_a_producer_reads(case: Case) -> None:
     quota = case.binding.quota("a1")
     case.storage.reserve(quota.limits, [quota.costs(25)])
     case.waits.note("a1", "60 requests per 60 s", 30.0)
-    case.look(says_status=True)
+    case.beat(says_status=True)
     (worker,) = read_fleet_status(case.client, FLEET).workers
     assert (worker.key_name, worker.host, worker.in_flight, worker.slots) == ("one", "host", 0, 4)
     assert worker.totals == {"succeeded": 3}
@@ -197,7 +212,7 @@ def test_the_status_says_what_a_producer_reads(case: Case) -> None:
 
 def test_no_secret_stands_in_what_a_worker_says(case: Case) -> None:
     case.accept("a1", 1)
-    case.look(says_status=True)
+    case.beat(says_status=True)
     found = [case.client.get(key) for key in case.client.keys("*worker:*")]  # type: ignore[union-attr]
     assert found
     assert SECRET not in str(found)
@@ -209,7 +224,7 @@ def test_the_largest_cost_that_the_key_can_start_is_told_by_the_servers_clock(
     monkeypatch.setattr(time, "time", lambda: 0.0)  # a host whose clock is far behind
     case.accept("a1", 1)
     case.accept("b1", 1)
-    case.look(says_status=True)
+    case.beat(says_status=True)
     until_ms = case.clock.now_ms + STATUS_LIFE_MS
     assert case.client.hgetall(QueueKeys(FLEET, "a1").capacity) == {b"one": f"100 {until_ms}".encode()}
     assert case.client.hgetall(QueueKeys(FLEET, "b1").capacity) == {}
@@ -219,7 +234,7 @@ def test_the_largest_cost_that_the_key_can_start_is_told_by_the_servers_clock(
 
 def test_what_a_worker_said_is_gone_soon_after_it(case: Case) -> None:
     case.accept("a1", 1)
-    case.look(says_status=True)
+    case.beat(says_status=True)
     case.clock.advance_ms(STATUS_LIFE_MS + 1)
     keys = (redis_keys.workers(FLEET), QueueKeys(FLEET, "a1").capacity)
     assert case.client.exists(*keys, redis_keys.worker(FLEET, case.housekeeping.worker_id)) == 0
@@ -232,7 +247,7 @@ def test_workers_that_were_restarted_leave_no_trace_of_their_former_selves(
     for number in range(5):
         again = Case(stand_in, client)
         again.housekeeping.worker_id = f"one:host:{number}:xyz"
-        again.look(says_status=True)
+        again.beat(says_status=True)
     assert client.hlen(QueueKeys(FLEET, "a1").capacity) == 1
 
 
@@ -289,7 +304,7 @@ def test_a_ticket_that_can_not_be_sent_keeps_no_other_queue_from_being_looked_af
     for queue in ("a1", "a2", "a3"):
         case.accept(queue, 1)
         case.ledger_delays(queue)
-    case.look()
+    case.beat()
     case.look_for(5000)
     for queue in ("a1", "a2", "a3"):
         assert case.ledger.depths(queue) == {"ready": 1, "running": 0, "delayed": 0}

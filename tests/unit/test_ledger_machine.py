@@ -20,13 +20,14 @@ from hypothesis.stateful import (
 
 from keyfleet import redis_keys
 from keyfleet.contract import AttemptError, Outcome, Request
-from keyfleet.ledger import Finish, JobLedger, JobOptions, Retry, Taken, Transitions
+from keyfleet.ledger import Finish, JobLedger, JobOptions, Retry, Taken, Transitions, Withdrawn
 from keyfleet.ledger.codec import request_key
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.tickets import BULK, REQUESTS_PER_TICKET
 from keyfleet_workers.binding import Quota
 from keyfleet_workers.dispatch import taker as taker_module
 from keyfleet_workers.dispatch.taker import Taker
+from keyfleet_workers.holds import KeyScopes
 from keyfleet_workers.limiter import QuotaLimit
 from support.ledger_model import Entry, LedgerModel
 
@@ -37,6 +38,7 @@ FLEET, QUEUE = "fleet", "model"
 JOBS = ("a", "b")
 WORKERS = (0, 1, 2)
 LEASE_MS = 30_000
+SCOPES = KeyScopes("fingerprint", None, "host")
 WINDOW_MS = 1000
 LIMITS = (
     QuotaLimit("quota:requests", "requests", 6, WINDOW_MS, 100),
@@ -62,7 +64,15 @@ class LedgerMachine(RuleBasedStateMachine):
         self.transitions = Transitions(self.client, FLEET, lease_ms=LEASE_MS, declare_flags=False)
         self.quota = Quota("quota", LIMITS)
         self.takers = [
-            Taker(self.client, FLEET, worker_id=f"w{n}", key_scope="key", lease_ms=LEASE_MS, declare_flags=False)
+            Taker(
+                self.client,
+                FLEET,
+                worker_id=f"w{n}",
+                key_name="one",
+                scopes=SCOPES,
+                lease_ms=LEASE_MS,
+                declare_flags=False,
+            )
             for n in WORKERS
         ]
         self.keys = QueueKeys(FLEET, QUEUE)
@@ -163,7 +173,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(pick=st.integers(0))
     def renew(self, pick: int) -> None:
         taken = self.pick(self.held, pick)
-        assert self.transitions.renew(QUEUE, [(taken.key, taken.token)]) == [self.model.holds(taken)]
+        gone_or_known = 0 if taken.key in self.entries else -1
+        expected = 1 if self.model.holds(taken) else gone_or_known
+        assert self.transitions.renew(QUEUE, [(taken.key, taken.token)]) == [expected]
         if self.model.holds(taken):
             self.entries[taken.key].until_ms = self.clock.now_ms + LEASE_MS
 
@@ -173,7 +185,9 @@ class LedgerMachine(RuleBasedStateMachine):
         entry = self.pick(list(self.entries.values()), pick)
         job, number = entry.key.split(":")
         is_free = entry.state in ("ready", "delayed")
-        assert self.jobs[job].withdraw(QUEUE, [number]) == [is_free]
+        is_held = entry.state == "running"
+        expected = Withdrawn.WITHDRAWN if is_free else Withdrawn.HELD if is_held else Withdrawn.GONE
+        assert self.jobs[job].withdraw(QUEUE, [number]) == [expected]
         if is_free:
             entry.release("done")
 

@@ -14,11 +14,13 @@ from keyfleet.redis_keys import QueueKeys
 from keyfleet.tickets import BULK, URGENT
 from keyfleet_workers.binding import Quota
 from keyfleet_workers.dispatch.taker import Taker
+from keyfleet_workers.holds import KeyScopes
 
 if TYPE_CHECKING:
     from support.stand_in import ServerClock, StandIn
 
 LEASE_MS = 30_000
+SCOPES = KeyScopes("fingerprint", None, "host")
 NO_QUOTA = Quota("none", ())
 
 
@@ -31,7 +33,9 @@ class Ledger:
         self.job = JobLedger(self.client, "f", "job", JobOptions(), declare_flags=False)
         self.job.open()
         self.transitions = Transitions(self.client, "f", lease_ms=LEASE_MS, declare_flags=False)
-        self.taker = Taker(self.client, "f", worker_id="w", key_scope="k", lease_ms=LEASE_MS, declare_flags=False)
+        self.taker = Taker(
+            self.client, "f", worker_id="w", key_name="one", scopes=SCOPES, lease_ms=LEASE_MS, declare_flags=False
+        )
         self.accepted = 0
 
     def accept(self, count: int = 1) -> None:
@@ -99,9 +103,9 @@ def test_nothing_expires_for_one_lease_after_a_silence(ledger: Ledger) -> None:
 
 
 def test_a_change_of_owner_is_no_silence(ledger: Ledger) -> None:
-    ledger.beat_for(LEASE_MS, "one")
+    epoch = ledger.beat_for(LEASE_MS, "one").epoch
     ledger.clock.advance_ms(2750)
-    assert ledger.transitions.tick("two") == Beat(True, ledger.clock.now_ms, True)
+    assert ledger.transitions.tick("two") == Beat(True, ledger.clock.now_ms, True, epoch)
 
 
 def test_a_beat_that_is_stale_expires_nothing(ledger: Ledger) -> None:

@@ -10,15 +10,17 @@ import redis
 
 from keyfleet import redis_keys
 from keyfleet.contract import AttemptError, Outcome, Request
-from keyfleet.ledger import Finish, JobLedger, JobOptions, Retry, Taken, Transitions, model_of, queue_of
+from keyfleet.ledger import Finish, JobLedger, JobOptions, Retry, Taken, Transitions, Withdrawn, model_of, queue_of
 from keyfleet.redis_keys import QueueKeys
 from keyfleet_workers.binding import Quota
 from keyfleet_workers.dispatch.taker import Taker
+from keyfleet_workers.holds import KeyScopes
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
 
 LEASE_MS = 30_000
+SCOPES = KeyScopes("fingerprint", None, "host")
 NO_QUOTA = Quota("none", ())
 ERROR = AttemptError(503, "http_503", "busy", "key-1", 12.5)
 
@@ -45,7 +47,9 @@ class Ledger:
         self.job.open()
         self.transitions = Transitions(self.client, "f", lease_ms=LEASE_MS, declare_flags=False)
         self.takers = [
-            Taker(self.client, "f", worker_id=name, key_scope="k", lease_ms=LEASE_MS, declare_flags=False)
+            Taker(
+                self.client, "f", worker_id=name, key_name="one", scopes=SCOPES, lease_ms=LEASE_MS, declare_flags=False
+            )
             for name in ("w0", "w1")
         ]
 
@@ -161,7 +165,7 @@ def test_a_success_of_an_old_lease_holder_counts(ledger: Ledger) -> None:
     new = ledger.take_one(1)
     assert ledger.finish(Finish(old.key, "", success())) == 1
     assert ledger.finish(Finish(new.key, "", success())) == 0
-    assert ledger.transitions.renew("q", [(new.key, new.token)]) == [False]
+    assert ledger.transitions.renew("q", [(new.key, new.token)]) == [-1]
     assert ledger.counts() == (1, 0)
 
 
@@ -219,7 +223,12 @@ def test_what_no_worker_holds_can_be_withdrawn(ledger: Ledger) -> None:
     ledger.job.accept("q", [request(number) for number in range(3)])
     running, delayed = ledger.take(most=2)
     ledger.transitions.retry("q", [Retry(delayed.key, delayed.token, 9000, (ERROR,))])
-    assert ledger.job.withdraw("q", ["0", "1", "2", "3"]) == [False, True, True, False]
+    assert ledger.job.withdraw("q", ["0", "1", "2", "3"]) == [
+        Withdrawn.HELD,
+        Withdrawn.WITHDRAWN,
+        Withdrawn.WITHDRAWN,
+        Withdrawn.GONE,
+    ]
     assert list(ledger.job.open_ids("q")) == ["0"]
     assert ledger.finish(Finish(running.key, running.token, failure())) == 1
 
@@ -271,6 +280,7 @@ def test_a_ledger_that_is_empty_leaves_nothing_but_counters(ledger: Ledger) -> N
     ledger.job.accept("q", [request()])
     ledger.finish(Finish(ledger.take_one().key, "", success()))
     ledger.job.close()
+    ledger.clock.advance_ms(30 * 24 * 3_600_000)  # by then the job's record has expired too
     left = ledger.client.keys("*")
     assert isinstance(left, list)
     keys = QueueKeys("f", "q")

@@ -49,7 +49,7 @@ def test_a_proxy_that_refuses_the_tunnel_is_unreachable(provider: ScriptedServer
     provider.answer_with(ANSWER.replace(b"200 OK", refusal), hang_up)
     error = failure_of(make_client("https://provider.invalid", f"http://u:{PROXY_PASSWORD}@127.0.0.1:{provider.port}"))
     assert error.failure is CallFailure.UNREACHABLE
-    assert "the proxy can't be reached" in str(error)
+    assert str(error) == "the provider can't be reached through its proxy (the proxy answered 407)"
     assert PROXY_PASSWORD not in all_texts(error)
 
 

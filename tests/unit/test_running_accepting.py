@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import redis
 
 from keyfleet.contract import Request
+from keyfleet.errors import JobCancelled
 from keyfleet.ledger import JobLedger
 from keyfleet.running import accepting
 from keyfleet.running.accepting import Acceptor
+from keyfleet.running.disk_room import DiskRoom
 from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
 
 REQUESTS = [Request(str(number), "/v1/completions", "m", b"{}", 1) for number in range(3)]
@@ -55,6 +58,8 @@ class Case:
         self.broker = Broker()
         self.said: list[str] = []
         self.stopping = threading.Event()
+        self.cancelled = threading.Event()
+        self.free_bytes = [10**9]
         self.on_say: Callable[[str], None] = lambda reason: None
         self.acceptor = Acceptor(
             cast(redis.Redis, self.broker),
@@ -62,6 +67,8 @@ class Case:
             cast(TicketOffice, self.broker),
             stopping=self.stopping,
             say=self._say,
+            disks=DiskRoom([Path("/somewhere")], 100_000_000, free_bytes=lambda _: self.free_bytes.pop(0)),
+            on_cancelled=self.cancelled.set,
         )
 
     def _say(self, reason: str) -> None:
@@ -125,6 +132,25 @@ def test_nothing_is_accepted_once_memory_nears_its_limit(case: Case) -> None:
     assert case.acceptor.accept("q", REQUESTS)
     assert case.said == ["the broker's memory is 81% full", ""]
     assert not case.broker.memory
+
+
+def test_nothing_is_accepted_while_a_disk_has_too_little_room(case: Case) -> None:
+    case.free_bytes = [99_999_999, 0, 100_000_000]
+    assert case.acceptor.accept("q", REQUESTS)
+    assert case.said == [
+        "/somewhere has 99.9 MB free, less than 100 MB (KEYFLEET_MIN_FREE_DISK)",
+        "/somewhere has 0 bytes free, less than 100 MB (KEYFLEET_MIN_FREE_DISK)",
+        "",
+    ]
+    assert case.broker.accepted == REQUESTS
+
+
+def test_nothing_more_is_accepted_of_a_job_that_was_cancelled(case: Case) -> None:
+    case.broker.failures = [JobCancelled("it was")]
+    assert not case.acceptor.accept("q", REQUESTS)
+    assert case.cancelled.is_set()
+    assert not case.acceptor.accept("q", REQUESTS)
+    assert case.broker.accepted == []
 
 
 def test_whoever_stops_ends_the_wait_and_nothing_counts_as_accepted(case: Case) -> None:

@@ -10,7 +10,7 @@ from limits import RateLimitItem, parse
 
 from keyfleet.batch.lines import InputLine
 from keyfleet.batch.parse import LineFormat, LineParser, ParsedLine
-from keyfleet.config import KeyConfig, ModelLimits, SecretReference
+from keyfleet.config import KeyConfig, ModelLimits, ModelSettings, SecretReference
 from keyfleet.errors import InvalidRequest
 from keyfleet.running.admission import Admission, ServedModels
 
@@ -18,7 +18,7 @@ from keyfleet.running.admission import Admission, ServedModels
 def key(name: str, *tokens: str, model: str | None = None, headroom: float = 0.0) -> KeyConfig:
     items: tuple[RateLimitItem, ...] = tuple(parse(text) for text in tokens)
     limits = ModelLimits((), items)
-    models = {} if model is None else {model: limits}
+    models = {} if model is None else {model: ModelSettings(limits)}
     return KeyConfig(
         name, SecretReference("${KEY}"), models=models, limits=limits if model is None else None, headroom=headroom
     )

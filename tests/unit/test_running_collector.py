@@ -10,8 +10,10 @@ import pytest
 import redis
 
 from keyfleet.batch.formats import Row, blank_row
-from keyfleet.errors import InputError
+from keyfleet.errors import DiskFull, InputError
+from keyfleet.ledger import ProducerWord
 from keyfleet.running import collector as collector_module
+from keyfleet.running import job_voice
 from keyfleet.running.local_rows import LocalRows
 from support.collector_case import CollectorCase, outcome
 from support.events import wait_until
@@ -19,8 +21,9 @@ from support.events import wait_until
 
 @pytest.fixture
 def case(monkeypatch: pytest.MonkeyPatch) -> Iterator[CollectorCase]:
-    for name in ("GATHER_S", "AWAY_S", "REDELIVERY_S"):
+    for name in ("GATHER_S", "AWAY_S", "REDELIVERY_S", "FULL_S"):
         monkeypatch.setattr(collector_module, name, 0.0)
+    monkeypatch.setattr(job_voice, "SPEAK_S", 0.0)
     case = CollectorCase()
     yield case
     case.writer.held.set()
@@ -169,6 +172,57 @@ def test_an_output_that_can_not_be_written_is_a_failure_and_nobody_waits_for_it(
     assert case.ledger.entries
     for number in range(5):  # far more than its room
         case.collector.put_row(Row(number, True, b"x" * 8_000_000))
+
+
+def test_a_full_disk_is_waited_for_and_nothing_is_lost(case: CollectorCase) -> None:
+    case.writer.failures = [DiskFull("/out is full"), DiskFull("/out is full")]
+    case.under_way(1, 2)
+    case.finish(1, 2)
+    case.collector.put_outcome(outcome(3, ok=False))
+    case.collector.start()
+    wait_until(lambda: case.writer.written() == [1, 2, 3], "all rows are written")
+    wait_until(lambda: not case.ledger.entries, "the stream is trimmed")
+    assert case.said.count("/out is full") == 2
+    assert case.ledger.written_at_trim == [{1, 2, 3}]
+    assert (case.tally.succeeded, case.tally.failed, len(case.window)) == (2, 1, 0)
+    wait_until(lambda: case.said[-1] == "", "nothing is waited for any more")
+
+
+def test_whoever_stops_while_the_disk_is_full_leaves_the_outcomes_where_they_are(case: CollectorCase) -> None:
+    case.writer.failures = [DiskFull("/out is full")] * 1_000_000
+    case.finish(1)
+    case.collector.start()
+    wait_until(lambda: "/out is full" in case.said, "the disk is full")
+    case.collector.stop(10.0)
+    assert len(case.ledger.entries) == 1
+
+
+def test_the_word_that_the_job_was_cancelled_is_passed_on(case: CollectorCase) -> None:
+    case.ledger.word = ProducerWord.CANCELLED
+    case.collector.start()
+    wait_until(case.cancelled.is_set, "the word is passed on")
+
+
+def test_failures_that_no_worker_had_a_part_in_are_told_by_reason(case: CollectorCase) -> None:
+    for number in range(1, 4):
+        case.collector.put_outcome(outcome(number, ok=False))
+    case.collector.start()
+    wait_until(lambda: sum(count for _, count, _ in case.ledger.noted) == 3, "they are told")
+    assert {reason for reason, _, _ in case.ledger.noted} == {"400 bad"}
+    assert case.ledger.noted[0][2] == '{"line":"1","message":"it is"}'
+
+
+def test_failures_that_no_worker_had_a_part_in_are_told_at_the_end_at_the_latest(
+    case: CollectorCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_voice, "SPEAK_S", 1000.0)
+    case.collector.start()
+    wait_until(lambda: case.said != [], "it has spoken for the first time")
+    case.collector.put_outcome(outcome(1, ok=False))
+    wait_until(lambda: case.collector.is_idle, "the row is written")
+    assert case.ledger.noted == []
+    case.collector.stop(10.0)
+    assert len(case.ledger.noted) == 1
 
 
 def test_rows_beyond_their_room_wait_where_they_are_made() -> None:

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 import redis
 
-from keyfleet.ledger import JobLedger
+from keyfleet.ledger import JobLedger, Withdrawn
 from keyfleet.running import ending as ending_module
 from keyfleet.running.ending import MOST_FAILURES, Ending
 from keyfleet.running.snapshot import End
@@ -24,15 +24,25 @@ class Ledger:
         self.withdrawn: list[str] = []
         self.parts: list[int] = []
         self.failures = 0
+        self.gone: set[str] = set()
+        self.outcomes_wait = False
 
-    def withdraw(self, queue: str, request_ids: Sequence[str]) -> list[bool]:
+    def has_outcomes(self) -> bool:
+        return self.outcomes_wait
+
+    def withdraw(self, queue: str, request_ids: Sequence[str]) -> list[Withdrawn]:
         if self.failures:
             self.failures -= 1
             raise redis.ConnectionError("gone")
         self.parts.append(len(request_ids))
-        found = [request_id not in self.held for request_id in request_ids]
-        self.withdrawn += [one for one, was in zip(request_ids, found, strict=True) if was]
+        found = [self._withdraw(request_id) for request_id in request_ids]
+        self.withdrawn += [one for one, was in zip(request_ids, found, strict=True) if was is Withdrawn.WITHDRAWN]
         return found
+
+    def _withdraw(self, request_id: str) -> Withdrawn:
+        if request_id in self.gone:
+            return Withdrawn.GONE
+        return Withdrawn.HELD if request_id in self.held else Withdrawn.WITHDRAWN
 
 
 class Case:
@@ -71,6 +81,17 @@ def test_what_comes_back_unsent_or_failed_is_taken_back_as_well() -> None:
     assert not case.ending.look()
     case.window.remove("1")  # its outcome came
     case.ledger.held = set()  # the other one was handed back
+    assert case.ending.look()
+    assert len(case.window) == 0
+
+
+def test_what_another_hand_withdrew_is_not_waited_for_once_no_outcome_waits() -> None:
+    case = Case()
+    case.ledger.gone = {"0", "1", "2", "3", "4"}
+    case.ledger.outcomes_wait = True  # one of them may be among these
+    assert not case.ending.look()
+    case.window.remove("3")  # it was, and was collected
+    case.ledger.outcomes_wait = False
     assert case.ending.look()
     assert len(case.window) == 0
 

@@ -10,7 +10,8 @@ import redis
 
 from keyfleet import redis_keys
 from keyfleet.broker import connect
-from keyfleet.running.fleet_status import FleetStatus, WorkerStatus, read_fleet_status
+from keyfleet.running.blocked_models import blocked_models
+from keyfleet.running.fleet_status import FleetStatus, KeyStanding, WorkerStatus, read_fleet_status
 from keyfleet.running.fleet_watch import EMPTY_LOOKS, FleetWatch
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ STATUS = {
     "waits": {"gpt-4o": ["60 requests per 60 s", 5.0]},
     "limits": [{"quota": "q", "unit": "requests", "amount": 60, "window_s": 60, "used": 30}],
     "totals": {"succeeded": 4},
+    "state": {"name": "revoked", "reason": "invalid_api_key: no", "rest_s": None},
+    "queues": {"gpt-4o": "serves"},
 }
 
 
@@ -52,7 +55,10 @@ def test_every_worker_that_is_alive_is_read(stand_in: StandIn) -> None:
     found = read_fleet_status(client, "main")
     assert sorted(worker.key_name for worker in found.workers) == ["one", "two"]
     one = next(worker for worker in found.workers if worker.key_name == "one")
-    assert (one.in_flight, one.waits, one.limits[0].used) == (2, {"gpt-4o": ("60 requests per 60 s", 5.0)}, 30)
+    reason, until_s = one.waits["gpt-4o"]
+    assert (one.in_flight, reason, one.limits[0].used) == (2, "60 requests per 60 s", 30)
+    assert 0 < until_s - time.time() <= 5.0
+    assert (one.key, one.standings) == (KeyStanding("revoked", "invalid_api_key: no", None), {"gpt-4o": "serves"})
 
 
 def test_a_worker_that_has_said_nothing_for_long_is_not_counted(stand_in: StandIn) -> None:
@@ -77,12 +83,49 @@ def test_waits_are_counted_by_reason_for_the_queues_asked_for() -> None:
     assert fleet.waits({"a"}) == {"slow": 2}
 
 
-def test_keys_are_unusable_only_when_each_of_them_is() -> None:
-    refused = waiting("key_unusable: invalid_api_key")
-    assert FleetStatus((refused,)).all_keys_unusable({"a"}) == "one: invalid_api_key"
-    assert FleetStatus(()).all_keys_unusable({"a"}) is None
-    for other in (waiting("60 requests per 60 s"), waiting("key_unusable: x", in_flight=1), waiting("x", queue="b")):
-        assert FleetStatus((refused, other)).all_keys_unusable({"a"}) is None
+def holding(state: str, *, name: str = "one", standing: str = "serves", rest_s: float | None = None) -> WorkerStatus:
+    key = KeyStanding(state, f"why {state}", rest_s)
+    return WorkerStatus(name, "h", 0, 1, False, {}, (), {}, key, {"gpt-4o": standing})
+
+
+def test_keys_are_all_refused_only_when_each_of_them_is() -> None:
+    refused = holding("revoked")
+    assert FleetStatus((refused,)).all_keys_refused() == "one: why revoked"
+    assert FleetStatus(()).all_keys_refused() is None
+    for state in ("ready", "out_of_credit", "disabled", "unreachable"):
+        assert FleetStatus((refused, holding(state, name="two"))).all_keys_refused() is None
+
+
+def test_a_model_that_no_key_can_serve_is_told_with_every_key_and_its_reason() -> None:
+    fleet = FleetStatus(
+        (
+            holding("revoked", name="a"),
+            holding("out_of_credit", name="b"),
+            holding("unreachable", name="c", rest_s=7.6),
+            holding("ready", name="d", standing="other"),
+            holding("ready", name="e", standing="lost"),
+        )
+    )
+    (said,) = blocked_models(fleet, {"gpt-4o"}, ["a", "f"])
+    assert said.startswith(
+        "no key can serve gpt-4o now: a is refused by its provider (why revoked; probed now and then)"
+    )
+    for part in (
+        "b is out of credit (why out_of_credit; probed now and then)",
+        "c can't reach its provider (why unreachable; tried again in 8 s)",
+        "d doesn't serve this model",
+        "e was told that it can't use this model",
+        "f no worker serves it now",
+        "It goes on by itself when one can",
+    ):
+        assert part in said
+
+
+def test_a_model_that_one_key_can_serve_is_not_told() -> None:
+    fleet = FleetStatus((holding("revoked"), holding("ready", name="two")))
+    assert blocked_models(fleet, {"gpt-4o"}) == ()
+    assert blocked_models(FleetStatus(), {"gpt-4o"}) == ()
+    assert blocked_models(FleetStatus((holding("revoked"),)), {"unknown yet"}) == ()
 
 
 def looks(watch: FleetWatch, count: int) -> list[bool]:

@@ -16,7 +16,9 @@ from keyfleet.broker import ServerWatch
 from keyfleet.config import Environment, Settings
 from keyfleet.contract import Outcome
 from keyfleet.errors import BrokerUnavailable, ConfigurationError
-from keyfleet.ledger import Finish, JobLedger, JobOptions, Transitions
+from keyfleet.jobs import cancel_job
+from keyfleet.jobs.listing import read_records
+from keyfleet.ledger import Finish, JobLedger, JobOptions, JobRecord, Transitions
 from keyfleet.ledger.codec import request_key
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.running import RunOptions, RunSession, ending, fleet_watch, session
@@ -56,6 +58,10 @@ class Fleet:
     def open_ids(self) -> list[str]:
         keys: Any = self.client.hkeys(QueueKeys(FLEET, QUEUE).requests)
         return sorted(key.decode().partition(":")[2] for key in keys)
+
+    def record(self) -> JobRecord:
+        (record,) = read_records(self.client, FLEET)
+        return record
 
     def hold(self, request_id: str) -> None:
         """A worker takes a request."""
@@ -115,7 +121,38 @@ def test_a_run_ends_when_every_line_has_its_result(fleet: Fleet, tmp_path: Path)
     assert results(tmp_path) == 5
     assert (found.tally.succeeded, found.files.exit_code) == (5, 0)
     assert (snapshots[-1].finished, snapshots[-1].total_lines, snapshots[-1].in_window) == (5, 5, 0)
-    assert not fleet.client.exists(redis_keys.job(FLEET, fleet.job_id))
+    record = fleet.record()
+    assert (record.mark, record.accepted, record.succeeded, record.failed) == ("done", 5, 5, 0)
+
+
+def test_a_cancelled_run_takes_back_what_waits_and_ends_with_a_word_about_it(fleet: Fleet, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.jsonl", 5)
+    found = new_session(tmp_path)
+    is_cancelled: list[bool] = []
+    fleet.client.set(redis_keys.worker(FLEET, "w"), json.dumps(WORKER))
+    fleet.client.zadd(redis_keys.workers(FLEET), {"w": 1})
+
+    def show(snapshot: Snapshot) -> None:
+        if not is_cancelled and len(fleet.open_ids()) == 5:
+            fleet.hold("2")
+            cancel_job(fleet.client, FLEET, fleet.job_id, declare_flags=False)
+            is_cancelled.append(True)
+        if is_cancelled and snapshot.in_window == 1:
+            fleet.answer("2")
+
+    assert run(found, show) is End.STOPPED
+    assert found.stop_reason is not None
+    assert "cancelled" in found.stop_reason
+    assert results(tmp_path) == 1
+    assert fleet.open_ids() == []
+    record = fleet.record()
+    assert (record.mark, record.accepted, record.succeeded, bool(record.left_ms)) == ("cancelled", 1, 1, True)
+
+    def answer_all(snapshot: Snapshot) -> None:
+        fleet.answer(*fleet.open_ids())
+
+    assert run(new_session(tmp_path), answer_all) is End.DONE
+    assert results(tmp_path) == 5
 
 
 def test_the_first_interrupt_takes_back_what_waits_and_waits_for_what_is_under_way(
@@ -150,6 +187,8 @@ WORKER = {
     "waits": {},
     "limits": [],
     "totals": {},
+    "state": {"name": "ready", "reason": "", "rest_s": 0.0},
+    "queues": {"m": "serves"},
 }
 
 
@@ -251,7 +290,7 @@ def test_a_broker_that_is_gone_at_the_start_is_said_in_one_line(
     write_input(tmp_path / "in.jsonl", 1)
     found = new_session(tmp_path)
 
-    def away() -> None:
+    def away(*_: object, **__: object) -> None:
         raise redis.ConnectionError("gone")
 
     monkeypatch.setattr(found._connection.ledger, "open", away)
@@ -265,7 +304,7 @@ def test_a_job_is_done_even_if_the_broker_is_gone_by_then(
     write_input(tmp_path / "in.jsonl", 1)
     found = new_session(tmp_path)
 
-    def away() -> None:
+    def away(*_: object, **__: object) -> None:
         raise redis.ConnectionError("gone")
 
     monkeypatch.setattr(found._connection.ledger, "close", away)

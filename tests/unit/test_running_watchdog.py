@@ -24,8 +24,8 @@ class Looks:
         self.tally = Tally()
         self._watchdog = Watchdog(give_up_after_s, stop_early=stop_early)
 
-    def look(self, tick_s: float = 1.0, unusable: str | None = None) -> str | None:
-        return self._watchdog.look(snapshot_of(self.tally), unusable, tick_s)
+    def look(self, tick_s: float = 1.0, refused: str | None = None) -> str | None:
+        return self._watchdog.look(snapshot_of(self.tally), refused, tick_s)
 
 
 def test_time_without_an_outcome_ends_a_run() -> None:
@@ -55,11 +55,21 @@ def test_time_asleep_between_two_looks_does_not_count() -> None:
     assert looks.look(tick_s=8 * 3600.0) is not None
 
 
-def test_keys_that_stay_unusable_for_three_seconds_end_a_run() -> None:
+def test_keys_that_are_all_refused_for_three_seconds_from_the_start_end_a_run() -> None:
     looks = Looks()
     assert looks.look(1.0, "one: invalid_api_key") is None
     assert looks.look(1.0, "one: invalid_api_key") is None
-    assert looks.look(1.0, "one: invalid_api_key") == "no key can work (one: invalid_api_key)"
+    assert looks.look(1.0, "one: invalid_api_key") == (
+        "every key is refused (one: invalid_api_key); --no-stop-early waits for one that is not"
+    )
+
+
+def test_keys_that_are_all_refused_later_on_are_waited_for() -> None:
+    looks = Looks()
+    looks.tally.add(failure())
+    assert [looks.look(1.0, "one: refused") for _ in range(10)] == [None] * 10
+    patient = Looks(stop_early=False)
+    assert [patient.look(1.0, "one: refused") for _ in range(10)] == [None] * 10
 
 
 def test_a_key_that_comes_back_in_between_begins_the_time_anew() -> None:

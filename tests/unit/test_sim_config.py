@@ -110,7 +110,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_keys_of_one_group_must_have_the_same_limits() -> None:
     other = SimKey(name="two", api_key="sk-2", group="one", limits=parse_limits(requests=["5/minute"]))
-    with pytest.raises(ConfigurationError, match=r"keys\[1\]: expected the limits and kind of 'one'"):
+    with pytest.raises(ConfigurationError, match=r"keys\[1\]: expected the limits, kind and flavour of 'one'"):
         SimConfig(keys=(KEY, other))
 
 

@@ -10,18 +10,20 @@ import redis
 
 from keyfleet.broker import connect
 from keyfleet.contract import Request
-from keyfleet.ledger import JobLedger, JobOptions
+from keyfleet.ledger import JobLedger, JobOptions, Transitions
 from keyfleet.redis_keys import QueueKeys
-from keyfleet_workers.binding import Quota
-from keyfleet_workers.cooldowns import Cooldowns
 from keyfleet_workers.dispatch import taker as taker_module
 from keyfleet_workers.dispatch.taker import HOPELESS_GRACE_MS, LOOKAHEAD, Taker, TakeResult
-from keyfleet_workers.limiter import QuotaLimit
+from keyfleet_workers.holds import Holds, KeyScopes, KeyState
+from keyfleet_workers.limiter import Correction, ExactRedisStorage, QuotaLimit
+from keyfleet_workers.limiter.ramps import RAMP_STEP_MS, Ramps
+from keyfleet_workers.quota_pools import Quota
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
 
 LEASE_MS = 30_000
+SCOPES = KeyScopes("fingerprint", "org", "host")
 
 
 def quota(*, requests: int = 1000, tokens: int = 1000, name: str = "quota") -> Quota:
@@ -41,12 +43,19 @@ class Queue:
         self.clock = stand_in.clock
         self.client: redis.Redis = stand_in.client()
         self.job = JobLedger(self.client, "f", "job", JobOptions(), declare_flags=False)
-        self.cooldowns = Cooldowns(self.client, "key", declare_flags=False)
+        self.holds = Holds(self.client, declare_flags=False)
         self.taker = self.new_taker("w")
         self.accepted = 0
 
     def new_taker(self, worker_id: str) -> Taker:
-        return Taker(self.client, "f", worker_id=worker_id, key_scope="key", lease_ms=LEASE_MS, declare_flags=False)
+        return Taker(
+            *(self.client, "f"),
+            worker_id=worker_id,
+            key_name="one",
+            scopes=SCOPES,
+            lease_ms=LEASE_MS,
+            declare_flags=False,
+        )
 
     def accept(self, *costs: int, urgent: bool = False) -> None:
         new = [Request(str(self.accepted + n), "/v1/x", "m", b"{}", cost, {}, urgent) for n, cost in enumerate(costs)]
@@ -171,36 +180,100 @@ def test_what_fits_another_living_key_waits_for_it(
     assert bool(queue.take(quota()).impossible) is given_up
 
 
-@pytest.mark.parametrize("scope", ["key", "quota"])
-def test_a_cooldown_is_obeyed_and_gives_its_reason_and_wait(queue: Queue, scope: str) -> None:
+@pytest.mark.parametrize("scope", [*SCOPES.all(), "quota:quota"])
+def test_a_hold_is_obeyed_and_gives_its_reason_and_wait(queue: Queue, scope: str) -> None:
     queue.accept(1, 1)
-    queue.cooldowns.set(scope, "rate limited: slow_down", 1500)
+    queue.holds.set(scope, KeyState.COOLING, "slow_down: too fast", 1500)
     result = queue.take(quota())
-    assert (result.taken, result.wait_ms, result.cooldown) == ((), 1500, "rate limited: slow_down")
+    assert result.hold is not None
+    assert (result.taken, result.wait_ms, result.hold.describe()) == ((), 1500, "cooling: slow_down: too fast")
     assert (result.ready_left, result.limit) == (2, None)
     queue.clock.advance_ms(1500)
     assert len(queue.take(quota()).taken) == 2
 
 
-def test_the_longest_cooldown_wins(queue: Queue) -> None:
+def test_a_hold_without_an_end_stands_until_it_is_lifted(queue: Queue) -> None:
     queue.accept(1)
-    for reason, rest_ms in (("short", 500), ("long", 4000), ("shorter", 300)):
-        queue.cooldowns.set_key(reason, rest_ms)
+    queue.holds.set(SCOPES.credit, KeyState.OUT_OF_CREDIT, "insufficient_quota", None)
     result = queue.take(quota())
-    assert (result.cooldown, result.wait_ms) == ("long", 4000)
-
-
-def test_a_cooldown_of_no_length_is_over_at_once(queue: Queue) -> None:
-    queue.accept(1)
-    queue.cooldowns.set_key("none", 0)
-    queue.clock.advance_ms(1)
+    assert result.hold is not None
+    assert (result.hold.state, result.wait_ms) == (KeyState.OUT_OF_CREDIT, 60_000)
+    queue.clock.advance_ms(10 * 24 * 3_600_000)
+    assert queue.take(quota()).taken == ()
+    assert queue.holds.lift(SCOPES.credit) == 1
     assert len(queue.take(quota()).taken) == 1
 
 
-def test_a_cooldown_of_one_quota_leaves_others_alone(queue: Queue) -> None:
+def test_of_several_holds_the_longest_is_told(queue: Queue) -> None:
     queue.accept(1)
-    queue.cooldowns.set("quota", "busy", 5000)
+    queue.holds.set(SCOPES.failing, KeyState.COOLING, "short", 500)
+    queue.holds.set("quota:quota", KeyState.COOLING, "long", 4000)
+    result = queue.take(quota())
+    assert result.hold is not None
+    assert (result.hold.reason, result.wait_ms) == ("long", 4000)
+
+
+def test_a_hold_of_one_quota_leaves_others_alone(queue: Queue) -> None:
+    queue.accept(1)
+    queue.holds.set("quota:quota", KeyState.COOLING, "busy", 5000)
     assert len(queue.take(quota(name="other")).taken) == 1
+
+
+def test_a_key_that_lost_the_model_leaves_its_requests_to_others_for_a_while(queue: Queue) -> None:
+    queue.accept(1)
+    transitions = Transitions(queue.client, "f", lease_ms=LEASE_MS, declare_flags=False)
+    queue.note_capacity(1000, queue.clock.now_ms + 60_000)
+    assert transitions.lose_model("q", "one", 5000)
+    result = queue.take(quota())
+    assert result.hold is not None
+    assert (result.taken, result.wait_ms, result.hold.reason) == ((), 5000, "the key lost this model")
+    queue.clock.advance_ms(5001)
+    assert len(queue.take(quota()).taken) == 1
+
+
+def test_the_last_key_that_serves_a_model_can_not_leave_it_to_others(queue: Queue) -> None:
+    transitions = Transitions(queue.client, "f", lease_ms=LEASE_MS, declare_flags=False)
+    assert not transitions.lose_model("q", "one", 5000)
+    queue.note_capacity(1000, queue.clock.now_ms + 60_000)
+    assert transitions.lose_model("q", "one", 5000)
+    assert not transitions.lose_model("q", "other", 5000)  # "one" has just left
+    queue.note_capacity(1000, queue.clock.now_ms - 1)
+    queue.clock.advance_ms(5001)
+    assert not transitions.lose_model("q", "one", 5000)  # "other" is gone
+
+
+def test_a_quota_that_was_slowed_down_opens_half_and_grows_back(queue: Queue) -> None:
+    ramps = Ramps(queue.client, step_ms=RAMP_STEP_MS, declare_flags=False)
+    queue.accept(*[1] * 40)
+    granted_ms = queue.take(quota(requests=10), most=1).grant.granted_ms
+    queue.clock.advance_ms(5000)
+    ramps.slow_down("quota", granted_ms)
+    ramps.slow_down("quota", granted_ms)  # a call that was under way with the first
+    assert len(queue.take(quota(requests=10)).taken) == 5
+    queue.clock.advance_ms(RAMP_STEP_MS)
+    assert len(queue.take(quota(requests=10)).taken) == 7
+    queue.clock.advance_ms(RAMP_STEP_MS)
+    assert len(queue.take(quota(requests=10)).taken) == 10
+
+
+def test_a_request_larger_than_what_a_slowed_quota_opens_may_start_alone(queue: Queue) -> None:
+    Ramps(queue.client, declare_flags=False).slow_down("quota", queue.clock.now_ms)
+    queue.accept(800, 10)
+    assert ids(queue.take(quota())) == ["0"]
+    assert queue.take(quota()).wait_ms > 0
+
+
+def test_what_others_use_of_the_account_is_left_to_them(queue: Queue) -> None:
+    limits = quota(requests=10)
+    queue.accept(*[1] * 20)
+    grant = queue.take(limits, most=2).grant
+    assert (grant.left, grant.foreign) == ((8, 998), (0, 0))
+    storage = ExactRedisStorage(
+        "keyfleet+redis://stand-in", connection_pool=queue.client.connection_pool, declare_flags=False
+    )
+    storage.correct(limits.limits[:1], [Correction(grant.granted_ms, grant.left[0], 3, 700)])
+    result = queue.take(limits)
+    assert (len(result.taken), result.grant.foreign, result.wait_ms) == (3, (5, 0), 700)
 
 
 def test_every_lease_has_a_token_of_its_own(queue: Queue) -> None:
@@ -249,6 +322,6 @@ def test_a_grant_tells_the_servers_time_of_later_moments(queue: Queue) -> None:
     assert grant.server_ms(grant.asked_s - 1) == grant.granted_ms
 
 
-def test_a_server_that_is_away_is_no_reason_to_break(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
-    Cooldowns(connect("unix:///nowhere/at/all.sock"), "key").set_key("busy", 100)
-    assert "a cooldown could not be shared" in caplog.text
+def test_a_server_that_is_away_is_no_reason_to_break(caplog: pytest.LogCaptureFixture) -> None:
+    Holds(connect("unix:///nowhere/at/all.sock")).set(SCOPES.failing, KeyState.COOLING, "busy", 100)
+    assert "the state cooling could not be shared" in caplog.text

@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from urllib.parse import quote
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from urllib.parse import unquote
 
-from limits import RateLimitItem
-
-from keyfleet.config import HIDDEN, Environment, KeyConfig, scaled_amount
-from keyfleet_workers.limiter import QuotaLimit, Unit, guard_for_ms
+from keyfleet.config import DEFAULT_AZURE_API_VERSION, HIDDEN, REFUNDS, Environment, KeyConfig, Provider
+from keyfleet_workers.limiter import Unit, guard_for_ms
+from keyfleet_workers.quota_pools import UNBOUNDED_TOKENS, Quota, QuotaBook, QuotaPool, group_scope
 from keyfleet_workers.secrets import Secret, fingerprint, resolve, resolve_proxy
 
-__all__ = ["KeyBinding", "Quota"]
-
-UNBOUNDED_TOKENS = 2**53 - 1
-"""What a key without token limits can start, as Lua's numbers go."""
+__all__ = ["UNBOUNDED_TOKENS", "KeyBinding", "Quota", "QuotaPool"]
 
 SHORTEST_SECRET = 8
 """Shorter values of headers are no secrets, and would stand in any answer by chance (characters)."""
 
-
-@dataclass(slots=True)
-class Quota:
-    """The limits that one key draws on for one model.
-
-    `granted_s` holds, per window, when this worker was last granted anything (monotonic clock): a window that the
-    server doesn't know although it is younger than that has been lost there.
-    """
-
-    name: str
-    limits: tuple[QuotaLimit, ...]
-    granted_s: dict[str, float] = field(default_factory=dict)
-
-    def costs(self, tokens: int) -> tuple[int, ...]:
-        """What a request of `tokens` tokens costs in each limit."""
-        return tuple(limit.cost(tokens) for limit in self.limits)
-
-    def known(self, now_s: float) -> list[bool]:
-        """Per limit, whether this worker was granted anything within its last window."""
-        return [now_s - self.granted_s.get(limit.key, float("-inf")) < limit.window_ms / 1000 for limit in self.limits]
-
-    def note_grant(self, now_s: float) -> None:
-        """Remember that the server has granted on all limits now."""
-        for limit in self.limits:
-            self.granted_s[limit.key] = now_s
-
-    def guard_s(self) -> float:
-        """The narrowest guard (s); endless where there is no limit."""
-        return min((limit.guard_ms / 1000 for limit in self.limits), default=float("inf"))
-
-    def shortest_window_s(self) -> float:
-        """The shortest window (s); endless where there is no limit."""
-        return min((limit.window_ms / 1000 for limit in self.limits), default=float("inf"))
-
-    def largest_cost_tokens(self) -> int:
-        """The largest request that can ever start here."""
-        amounts = [limit.amount for limit in self.limits if limit.unit == "tokens"]
-        return min(amounts, default=UNBOUNDED_TOKENS)
+SHORTEST_PASSWORD = 6
+"""The same for a proxy's password: people choose shorter ones, and shorter still would maim answers (characters)."""
 
 
 class KeyBinding:
@@ -82,13 +42,37 @@ class KeyBinding:
         self._secret: Secret = resolve(config.api_key, env)
         self._proxy = resolve_proxy(config.proxy, env) if config.proxy else None
         self._extra = {name: resolve(reference, env) for name, reference in config.headers.items()}
-        self._share = use * config.share
-        self._guard = guard
-        self._quotas: dict[str, Quota] = {}
+        self._never_shown = _never_shown([self._secret, *self._extra.values()], self._proxy)
         self.fingerprint = fingerprint(self._secret, config.base_url)
+        self._book = QuotaBook(config, fingerprint=self.fingerprint, share=use * config.share, guard=guard)
 
     def __repr__(self) -> str:
         return f"KeyBinding({self.name})"
+
+    @property
+    def provider(self) -> Provider:
+        """What kind of server the key is for."""
+        return self.config.provider
+
+    @property
+    def api_version(self) -> str | None:
+        """Azure's version of its interface; None for other providers, which have none."""
+        return (self.config.api_version or DEFAULT_AZURE_API_VERSION) if self.provider == "azure" else None
+
+    @property
+    def refunds(self) -> bool:
+        """Whether the provider gives back what a request reserved and didn't use."""
+        return REFUNDS[self.provider] if self.config.refunds is None else self.config.refunds
+
+    @property
+    def group(self) -> str | None:
+        """The name of the key's group."""
+        return self.config.group
+
+    @property
+    def group_scope(self) -> str | None:
+        """What names the group's account in states that all of its keys share (`group:NAME`); None without a group."""
+        return group_scope(self.config)
 
     @property
     def proxy_url(self) -> str | None:
@@ -107,40 +91,51 @@ class KeyBinding:
         return headers
 
     def without_secrets(self, answer: bytes) -> bytes:
-        """`answer` with the key's secrets hidden: some servers repeat in their errors what they were given."""
-        for secret in (self._secret, *self._extra.values()):
-            value = secret.reveal()
-            if len(value) >= SHORTEST_SECRET:
-                answer = answer.replace(value.encode(), HIDDEN.encode())
+        """`answer` with the secrets of the key and its proxy hidden: some servers repeat what they were given."""
+        for secret in self._never_shown:
+            answer = answer.replace(secret.reveal().encode(), HIDDEN.encode())
         return answer
 
     def serves(self, model: str) -> bool:
         """Whether requests for `model` may go to this key."""
         return self.config.serves(model)
 
+    def alias(self, model: str) -> str | None:
+        """The model's name at the provider, where that is another. Raises LookupError for one that isn't served."""
+        return self.config.settings_for(model).alias
+
     def quota(self, model: str) -> Quota:
-        """The quota that `model` draws on: that of the key's group, else of the account behind its secret."""
-        owner = f"group:{self.config.group}" if self.config.group else self.fingerprint
-        name = f"{quote(owner, safe=':')}:{quote(self.config.quota_scope(model), safe='*')}"
-        if name not in self._quotas:
-            self._quotas[name] = Quota(name, tuple(self._limits(name, model)))
-        return self._quotas[name]
+        """The quota that `model` draws on now. Raises LookupError for a model that the key doesn't serve."""
+        return self._book.quota(model)
 
     def quotas(self) -> list[Quota]:
-        """The quotas that were drawn on so far."""
-        return list(self._quotas.values())
+        """The quotas that were drawn on so far. Two of them may share a pool."""
+        return self._book.quotas()
 
-    def _limits(self, quota: str, model: str) -> list[QuotaLimit]:
-        configured = self.config.limits_for(model)
-        if configured is None:
-            return []
-        items: list[tuple[Unit, RateLimitItem]] = [
-            *(("requests", item) for item in configured.requests),
-            *(("tokens", item) for item in configured.tokens),
-        ]
-        return [
-            QuotaLimit.of_item(
-                quota, unit, item, scaled_amount(item, self._share), self._guard(item.get_expiry() * 1000)
-            )
-            for unit, item in items
-        ]
+    def pools(self) -> list[QuotaPool]:
+        """The pools that were drawn on so far, each once."""
+        return self._book.pools()
+
+    def learn(self, pool_name: str, unit: Unit, window_s: int, amount: int, *, is_ceiling: bool = False) -> bool:
+        """Take in a limit of `amount` per `window_s` that the provider named; whether that changed anything.
+
+        It holds where the pool has no configured limit of this unit. With `is_ceiling` it holds in any case, beside
+        configured ones, and a configured one of the same window is no more than it. What was said last of a window
+        holds, ceilings apart from other limits. The share that may be used is taken of it as of any limit. Quotas
+        that were handed out stay as they were; the next `quota` has it. Safe for threads.
+        """
+        return self._book.learn(pool_name, unit, window_s, amount, is_ceiling=is_ceiling)
+
+
+def _never_shown(secrets: Iterable[Secret], proxy: Secret | None) -> tuple[Secret, ...]:
+    """What is looked for in answers, the longest first, since one may be a part of another.
+
+    A proxy's credentials are there as they are written, decoded, and as they are sent (RFC 7617).
+    """
+    values = {value for value in (secret.reveal() for secret in secrets) if len(value) >= SHORTEST_SECRET}
+    if proxy is not None:
+        user_info = proxy.reveal().partition("://")[2].rpartition("@")[0]
+        password, decoded = user_info.partition(":")[2] or user_info, unquote(user_info)
+        forms = {user_info, password, decoded, unquote(password), b64encode(decoded.encode()).decode()}
+        values |= {form for form in forms if len(form) >= SHORTEST_PASSWORD}
+    return tuple(Secret(value) for value in sorted(values, key=len, reverse=True))

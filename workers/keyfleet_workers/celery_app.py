@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from celery import Celery, bootsteps
-from celery.signals import worker_shutting_down
 
 from keyfleet.broker import celery_url
 from keyfleet.config import Environment, Settings, find_keys
@@ -17,7 +15,10 @@ from keyfleet.errors import ConfigurationError
 from keyfleet.tickets import TASK_NAME, make_app
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.consumption import consumer_step, ticket_queue
+from keyfleet_workers.exit_codes import KEY_SET_ASIDE
+from keyfleet_workers.leaving import Leaver
 from keyfleet_workers.runtime import WorkerRuntime
+from keyfleet_workers.ticket_transport import guard_tickets
 
 __all__ = ["build_app", "build_app_from_environment"]
 
@@ -26,14 +27,26 @@ logger = logging.getLogger(__name__)
 SPARE_THREADS = 32
 """Threads that serve tickets beyond the most calls: a chunk has a call under way, or stands and waits for its queue."""
 
-SHUTDOWN_S = 60.0
-"""How long a worker that was told to stop finishes the calls under way before it leaves (s)."""
 
+def build_app(
+    settings: Settings,
+    binding: KeyBinding,
+    broker_url: str,
+    *,
+    leaver: Leaver | None = None,
+    is_supervised: bool = False,
+    ends_when_set_aside: bool = False,
+) -> Celery:
+    """The application that serves `binding`'s key on the broker at `broker_url`. Opens no connection.
 
-def build_app(settings: Settings, binding: KeyBinding, broker_url: str) -> Celery:
-    """The application that serves `binding`'s key on the broker at `broker_url`. Opens no connection."""
+    `ends_when_set_aside`: once the key can't be used for now, the process ends with KEY_SET_ASIDE.
+    """
+    leaver = leaver or Leaver(settings.shutdown_timeout_s)
     app = make_app(celery_url(broker_url), settings.fleet, "keyfleet_workers")
-    runtime = WorkerRuntime(app, settings, binding, broker_url)
+    on_set_aside = partial(leaver.leave, KEY_SET_ASIDE) if ends_when_set_aside else None
+    runtime = WorkerRuntime(app, settings, binding, broker_url, on_set_aside=on_set_aside)
+    leaver.leave_with(runtime)
+    guard_tickets(app, runtime.note_refused)
     app.conf.update(
         worker_pool="threads",
         worker_concurrency=runtime.most_calls + SPARE_THREADS,
@@ -44,39 +57,23 @@ def build_app(settings: Settings, binding: KeyBinding, broker_url: str) -> Celer
     def chunk(task: Any, count: int) -> str:
         return runtime.run_chunk(task.request.delivery_info["routing_key"], count)
 
-    app.steps["worker"].add(_runtime_step(runtime))
+    app.steps["worker"].add(_runtime_step(runtime, leaver, is_supervised))
     app.steps["consumer"].add(consumer_step(runtime.consumption))
-    worker_shutting_down.connect(_leaver(runtime), weak=False)
     return app
 
 
-def _runtime_step(runtime: WorkerRuntime) -> type[bootsteps.StartStopStep]:
+def _runtime_step(runtime: WorkerRuntime, leaver: Leaver, is_supervised: bool) -> type[bootsteps.StartStopStep]:
     class RuntimeStep(bootsteps.StartStopStep):
         requires = ("celery.worker.components:Pool",)
 
         def start(self, worker: Any) -> None:
+            leaver.handle_signals(is_supervised=is_supervised)
             runtime.start()
 
         def stop(self, worker: Any) -> None:
-            runtime.stop(SHUTDOWN_S)  # else Celery would end the process with answers that are not delivered yet
+            leaver.stop()  # else Celery would end the process with answers that are not delivered yet
 
     return RuntimeStep
-
-
-def _leaver(runtime: WorkerRuntime) -> Any:
-    """A handler that ends the process by a deadline of its own: Celery's threads pool would wait for every thread."""
-
-    is_leaving = threading.Event()
-
-    def finish() -> None:
-        os._exit(0 if runtime.stop(SHUTDOWN_S) else 1)
-
-    def leave(**_: Any) -> None:
-        if not is_leaving.is_set():  # a second signal changes nothing
-            is_leaving.set()
-            threading.Thread(target=finish, name="keyfleet-leave", daemon=True).start()
-
-    return leave
 
 
 def build_app_from_environment() -> Celery:

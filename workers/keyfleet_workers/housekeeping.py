@@ -7,23 +7,31 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import redis
 
 from keyfleet import redis_keys
-from keyfleet.contract import AttemptError, Outcome
+from keyfleet.broker import ServerWatch
+from keyfleet.contract import Outcome
 from keyfleet.ledger import Beat, Finish, Transitions, model_of
+from keyfleet.ledger.queues import queue_names_in
 from keyfleet.redis_keys import QueueKeys
+from keyfleet.scripts import Script, load_source
 from keyfleet.tickets import TicketOffice
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.consumption import Consumption
 from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.delivery import Delivery
+from keyfleet_workers.dispatch.outcomes import never_sent
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.waits import Waits
+from keyfleet_workers.holds import KeyState
+from keyfleet_workers.key_watch import KeyWatch
+from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
+from keyfleet_workers.output_means import OutputMeans
 
 __all__ = ["Housekeeping"]
 
@@ -44,6 +52,7 @@ class Housekeeping:
     """A thread of small regular duties. None of them is needed for a promise at the very moment, so errors wait."""
 
     client: redis.Redis
+    watch: ServerWatch
     fleet: str
     worker_id: str
     host: str
@@ -56,7 +65,17 @@ class Housekeeping:
     calls: CallRunner
     slots: CallSlots
     waits: Waits
+    key_watch: KeyWatch
+    learner: LimitLearner
+    outputs: OutputMeans
     stopping: threading.Event
+    declare_flags: bool = True
+    _epoch: str = ""
+    _status_script: Script = field(init=False)
+
+    def __post_init__(self) -> None:
+        source = load_source(("keyfleet_workers", "say_status.lua"), declare_flags=self.declare_flags)
+        self._status_script = Script(self.client, source)
 
     def start(self) -> None:
         """Begin."""
@@ -80,14 +99,24 @@ class Housekeeping:
         """All duties once. Raises redis.RedisError."""
         queues = self._find_queues()
         beat = self.transitions.tick(self.worker_id)
+        self._note_epoch(beat.epoch)
+        self.key_watch.look(beat.now_ms)
         if says_status:
-            self._say_status(queues, beat.now_ms)
+            self.learner.refresh()
+            self.outputs.flush()
+            self._say_status(self._standings(queues, beat.now_ms), beat.now_ms)
         if beat.owned:
             self._reap(queues, beat)
 
+    def _note_epoch(self, epoch: str) -> None:
+        """A server that was wiped is still the same server, so no connection tells."""
+        before, self._epoch = self._epoch, epoch
+        if before and epoch != before:
+            self.watch.note_loss()
+
     def _find_queues(self) -> list[str]:
         names = cast("set[bytes]", self.client.smembers(redis_keys.queues(self.fleet)))
-        queues = [name.decode() for name in names]
+        queues = queue_names_in(names)
         for queue in queues:
             if self.binding.serves(model_of(queue)):
                 self.consumption.serve(queue)
@@ -110,22 +139,29 @@ class Housekeeping:
         except Exception as error:
             logger.info("a ticket could not be sent (%s); the next beats try again", type(error).__name__)
 
-    def _say_status(self, queues: list[str], now_ms: int) -> None:
-        """Times are the server's: by the clock of a host that is behind, a live worker would look dead."""
-        until_ms = now_ms + STATUS_LIFE_MS
+    def _standings(self, queues: list[str], now_ms: int) -> dict[str, str]:
+        """Per queue whether the key serves it, lost its model, or serves other models."""
         pipeline = self.client.pipeline(transaction=False)
-        workers = redis_keys.workers(self.fleet)
-        pipeline.zadd(workers, {self.worker_id: until_ms})
-        pipeline.zremrangebyscore(workers, "-inf", now_ms)
-        pipeline.pexpire(workers, STATUS_LIFE_MS)
-        pipeline.set(redis_keys.worker(self.fleet, self.worker_id), json.dumps(self._status()), px=STATUS_LIFE_MS)
         for queue in queues:
-            if self.binding.serves(model_of(queue)):
-                largest = self.binding.quota(model_of(queue)).largest_cost_tokens()
-                capacity = QueueKeys(self.fleet, queue).capacity
-                pipeline.hset(capacity, self.binding.name, f"{largest} {until_ms}")
-                pipeline.pexpire(capacity, STATUS_LIFE_MS)
-        pipeline.execute()
+            pipeline.hget(QueueKeys(self.fleet, queue).lost, self.binding.name)
+        lost_until_ms = pipeline.execute() if queues else []
+        standings = {}
+        for queue, until_ms in zip(queues, lost_until_ms, strict=True):
+            is_lost = until_ms is not None and int(until_ms) > now_ms
+            serves = "lost" if is_lost else "serves"
+            standings[queue] = serves if self.binding.serves(model_of(queue)) else "other"
+        return standings
+
+    def _say_status(self, standings: dict[str, str], now_ms: int) -> None:
+        """Times are the server's: by the clock of a host that is behind, a live worker would look dead."""
+        served = [queue for queue, standing in standings.items() if standing == "serves"]
+        keys = [redis_keys.workers(self.fleet), redis_keys.worker(self.fleet, self.worker_id)]
+        status = json.dumps({**self._status(), "queues": standings})
+        largest = [self.binding.quota(model_of(queue)).largest_cost_tokens() for queue in served]
+        self._status_script(
+            [*keys, *(QueueKeys(self.fleet, queue).capacity for queue in served)],
+            [self.worker_id, now_ms, STATUS_LIFE_MS, status, self.binding.name, *largest],
+        )
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -136,9 +172,18 @@ class Housekeeping:
             "slots": self.slots.size,
             "short_of_slots": self.slots.is_short(),
             "waits": self.waits.current(),
+            "state": self._state(),
             "limits": self._limits_status(),
             "totals": dict(self.calls.totals),
         }
+
+    def _state(self) -> dict[str, Any]:
+        """The key's gravest hold; `rest_s` None: until it is lifted."""
+        hold = self.key_watch.present
+        if hold is None:
+            return {"name": KeyState.READY.value, "reason": "", "rest_s": 0.0}
+        rest_s = None if hold.rest_ms is None else hold.rest_ms / 1000
+        return {"name": hold.state.value, "reason": hold.reason, "rest_s": rest_s}
 
     def _limits_status(self) -> list[dict[str, Any]]:
         found = []
@@ -160,5 +205,4 @@ class Housekeeping:
 
 def _given_up(key: str) -> Outcome:
     message = "three workers in a row were lost with this request; it may be what kills them"
-    error = AttemptError(None, "workers_lost", message, at_s=time.time())
-    return Outcome(id=key, ok=False, status=None, body=None, attempts=3, errors=(error,), finished_s=time.time())
+    return never_sent(key, (), code="workers_lost", message=message, calls=3)

@@ -48,7 +48,9 @@ class LeaseKeeper:
         for queue, taken in self._held.by_queue().items():
             asked_s = elapsed_s()
             for (key, token), stands in zip(taken, self._transitions.renew(queue, taken), strict=True):
-                if stands:
+                if stands > 0:
                     self._held.renewed(queue, key, token, asked_s)
+                elif stands < 0:
+                    self._held.suspend(queue, key, token)
                 else:
                     self._held.drop(queue, key, token)

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from celery.platforms import SecurityWarning
@@ -17,27 +18,34 @@ from keyfleet.broker import check_server, connect
 from keyfleet.config import Environment, KeyConfig, Settings
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.celery_app import build_app
+from keyfleet_workers.leaving import Leaver
 
-__all__ = ["WorkerOptions", "end_with", "run_worker"]
+__all__ = ["WorkerOptions", "configure_logging", "end_with", "run_worker"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What a worker process is started with, without any secret."""
+    """What a worker process is started with, without any secret.
+
+    `is_supervised`: it ends with its standard input, which its supervisor holds. `ends_when_set_aside`: it ends with
+    KEY_SET_ASIDE once its key can't be used for now.
+    """
 
     settings: Settings
     broker_url: str
+    is_supervised: bool = False
+    ends_when_set_aside: bool = False
 
 
-def end_with(descriptor: int) -> None:
-    """Ask this process to stop once the other end of a pipe is closed, which is when its parent has ended."""
+def end_with(descriptor: int, end: Callable[[], object]) -> None:
+    """Call `end` once the other end of a pipe is closed, which is when its holder has ended."""
 
     def watch() -> None:
         while os.read(descriptor, 1024):
             pass
-        os.kill(os.getpid(), signal.SIGTERM)
+        end()
 
     threading.Thread(target=watch, name="keyfleet-parent-watch", daemon=True).start()
 
@@ -45,14 +53,26 @@ def end_with(descriptor: int) -> None:
 def run_worker(key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
     """Serve one key until told to stop; returns the exit code. Raises ConfigurationError and BrokerUnavailable."""
     settings = options.settings
+    leaver = Leaver(settings.shutdown_timeout_s)
+    if options.is_supervised:
+        for number in (signal.SIGINT, signal.SIGHUP):  # meant for the supervisor, though a terminal tells everybody
+            signal.signal(number, signal.SIG_IGN)
+        end_with(0, leaver.leave)
     with connect(options.broker_url) as client:
         check_server(client, options.broker_url)
 
     def guard(window_ms: int) -> int:
         return max(settings.guard_ms, round(window_ms * settings.guard_share))
 
-    app = build_app(settings, KeyBinding(key, env, use=settings.use, guard=guard), options.broker_url)
-    setup_logging.connect(_configure_logging(settings.log_level), weak=False)
+    app = build_app(
+        settings,
+        KeyBinding(key, env, use=settings.use, guard=guard),
+        options.broker_url,
+        leaver=leaver,
+        is_supervised=options.is_supervised,
+        ends_when_set_aside=options.ends_when_set_aside,
+    )
+    setup_logging.connect(lambda **_: configure_logging(settings.log_level), weak=False)
     warnings.simplefilter("ignore", SecurityWarning)  # it is about root and pickle, and tickets are JSON only
     worker = app.Worker(
         hostname=f"{key.name}@{socket.gethostname()}",
@@ -63,7 +83,7 @@ def run_worker(key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
         without_mingle=True,
     )
     worker.start()
-    return int(worker.exitcode or 0)
+    return leaver.code or int(worker.exitcode or 0)
 
 
 class _NoConsumerFilter(logging.Filter):
@@ -73,10 +93,8 @@ class _NoConsumerFilter(logging.Filter):
         return "without consumers" not in record.getMessage()
 
 
-def _configure_logging(level: int) -> object:
-    def configure(**_: object) -> None:
-        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s")
-        logging.getLogger("kombu.transport.virtual.base").addFilter(_NoConsumerFilter())
-        logging.getLogger("celery").setLevel(max(level, logging.WARNING))
-
-    return configure
+def configure_logging(level: int) -> None:
+    """Log to standard error, as supervisors and workers do."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s")
+    logging.getLogger("kombu.transport.virtual.base").addFilter(_NoConsumerFilter())
+    logging.getLogger("celery").setLevel(max(level, logging.WARNING))

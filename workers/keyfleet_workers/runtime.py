@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -16,22 +17,29 @@ from celery import Celery
 from keyfleet.broker import ServerWatch, check_server, connect
 from keyfleet.clock import elapsed_s
 from keyfleet.config import Settings
-from keyfleet.ledger import Transitions
+from keyfleet.ledger import Transitions, model_of
 from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.consumption import Consumption
-from keyfleet_workers.cooldowns import Cooldowns
 from keyfleet_workers.dispatch.calls import CallRunner
+from keyfleet_workers.dispatch.charges import Charges
 from keyfleet_workers.dispatch.chunk import ChunkRunner
 from keyfleet_workers.dispatch.delivery import Delivery
 from keyfleet_workers.dispatch.held import HeldRequests
+from keyfleet_workers.dispatch.key_health import KeyHealth
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.taker import Taker
 from keyfleet_workers.dispatch.waits import Waits
+from keyfleet_workers.holds import Hold, Holds, KeyScopes, KeyState
 from keyfleet_workers.housekeeping import Housekeeping
+from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.lease_keeper import LeaseKeeper
+from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
-from keyfleet_workers.provider import ProviderClient
+from keyfleet_workers.limiter.ramps import Ramps
+from keyfleet_workers.output_means import OutputMeans
+from keyfleet_workers.probing import ask_for_credit, ask_freely
+from keyfleet_workers.provider import ProviderClient, Verdict
 from keyfleet_workers.provider.client import ReadOnceEnvironment
 
 __all__ = ["MAX_CONCURRENCY", "WorkerRuntime"]
@@ -51,13 +59,23 @@ LOOK_S = 0.05
 class WorkerRuntime:
     """Everything that serves tickets with one key. Opens connections and threads only in `start`."""
 
-    def __init__(self, app: Celery, settings: Settings, binding: KeyBinding, broker_url: str) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        settings: Settings,
+        binding: KeyBinding,
+        broker_url: str,
+        *,
+        on_set_aside: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_set_aside` is called once the key can't be used for now; None where the worker waits with its key."""
+        self._on_set_aside = on_set_aside
         self._settings = settings
         self._binding = binding
         self._broker_url = broker_url
         self._host = socket.gethostname()
         self.worker_id = f"{binding.name}:{self._host}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._key_scope = f"key:{binding.fingerprint}"
+        self.scopes = KeyScopes(binding.fingerprint, binding.group, self._host)
         self._lease_ms = round(settings.lease_s * 1000)
         self.consumption = Consumption()
         self._tickets = TicketOffice(app)
@@ -82,15 +100,24 @@ class WorkerRuntime:
         transitions = Transitions(client, fleet, lease_ms=self._lease_ms)
         keep_recent = not _syncs_always(client)
         self._delivery = Delivery(
-            client, transitions, storage, watch, on_ready_again=self._issue, keep_recent=keep_recent
+            client,
+            transitions,
+            storage,
+            watch,
+            on_ready_again=self._issue,
+            held=self._held,
+            keep_recent=keep_recent,
         )
         self._leases = LeaseKeeper(transitions, self._held, self._settings.lease_s)
-        self._calls = self._make_calls(client, storage)
+        self._holds, self._storage = Holds(client), storage
+        self._learner, self._outputs = LimitLearner(client, self._binding), OutputMeans(client)
+        self._calls = self._make_calls(client, storage, transitions)
         self._chunks = self._make_chunks(client, watch)
         self._delivery.start()
         self._leases.start()
         Housekeeping(
             client=client,
+            watch=watch,
             fleet=fleet,
             worker_id=self.worker_id,
             host=self._host,
@@ -103,35 +130,60 @@ class WorkerRuntime:
             calls=self._calls,
             slots=self._slots,
             waits=self._waits,
+            key_watch=KeyWatch(
+                self._holds, self.scopes, self._ask, on_free=self._resume_all, on_set_aside=self._on_set_aside
+            ),
+            learner=self._learner,
+            outputs=self._outputs,
             stopping=self._stopping,
         ).start()
         self._is_started = True
 
-    def _make_calls(self, client: redis.Redis, storage: ExactRedisStorage) -> CallRunner:
+    def _make_calls(self, client: redis.Redis, storage: ExactRedisStorage, transitions: Transitions) -> CallRunner:
         binding = self._binding
-        provider = ProviderClient(
+        self._provider = ProviderClient(
             binding,
             connect_timeout_s=self._settings.connect_timeout_s,
             environment=ReadOnceEnvironment.for_url(binding.base_url, os.environ),
         )
-        return CallRunner(
+        health = KeyHealth(
             key_name=binding.name,
-            client=provider,
+            scopes=self.scopes,
+            holds=self._holds,
+            ramps=Ramps(client),
+            learner=self._learner,
+            transitions=transitions,
+        )
+        return CallRunner(
+            binding=binding,
+            client=self._provider,
             delivery=self._delivery,
             held=self._held,
             slots=self._slots,
-            storage=storage,
-            cooldowns=Cooldowns(client, self._key_scope),
-            key_timeout_s=binding.config.timeout_s,
-            without_secrets=binding.without_secrets,
+            charges=Charges(binding, storage, self._delivery),
+            health=health,
+            learner=self._learner,
+            outputs=self._outputs,
         )
+
+    def _ask(self, hold: Hold) -> Verdict | None:
+        """Probe what `hold` says of the key."""
+        if hold.state is not KeyState.OUT_OF_CREDIT:
+            return ask_freely(self._provider, self._binding)
+        model = next((model_of(queue) for queue in sorted(self.consumption.served())), None)
+        return ask_for_credit(self._provider, self._binding, model, self._storage) if model else None
+
+    def _resume_all(self) -> None:
+        for queue in self.consumption.served():
+            self.consumption.resume(queue)
 
     def _make_chunks(self, client: redis.Redis, watch: ServerWatch) -> ChunkRunner:
         taker = Taker(
             client,
             self._settings.fleet,
             worker_id=self.worker_id,
-            key_scope=self._key_scope,
+            key_name=self._binding.name,
+            scopes=self.scopes,
             lease_ms=self._lease_ms,
         )
         return ChunkRunner(
@@ -145,11 +197,18 @@ class WorkerRuntime:
             waits=self._waits,
             executor=ThreadPoolExecutor(self.most_calls, thread_name_prefix="keyfleet-call"),
             put_back=self._issue,
-            may_take=lambda: not watch.changed,
+            may_take=lambda: watch.is_settled,
         )
 
+    def note_refused(self) -> None:
+        """A ticket was no ticket."""
+        self._calls.count("refused")
+
     def run_chunk(self, queue: str, count: int) -> str:
-        """Serve one ticket."""
+        """Serve one ticket. One that stands where this key has no business is refused."""
+        if not self._binding.serves(model_of(queue)):
+            self.note_refused()
+            return "refused"
         return self._chunks.run(queue, count)
 
     def _issue(self, queue: str, count: int) -> None:

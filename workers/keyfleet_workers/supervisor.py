@@ -1,4 +1,4 @@
-"""One process per key, forked from one warm parent and started again when it dies."""
+"""Supervises one process per worker: starts it, starts it again when it dies, and follows what is configured."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import logging
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Protocol
 
-from keyfleet.config import KeyConfig
+from keyfleet.config import KeyConfig, KeySource
+from keyfleet_workers.assignment import Assignment
+from keyfleet_workers.children import Child, Launcher, ended_with, send_signal
+from keyfleet_workers.exit_codes import CONFIGURATION_EXIT, KEY_SET_ASIDE
+from keyfleet_workers.lease_upkeep import LeaseUpkeep
 
-__all__ = ["CONFIGURATION_EXIT", "Supervisor"]
+__all__ = ["Supervisor"]
 
 logger = logging.getLogger(__name__)
 
 LOOK_S = 0.2
 """Interval of looking after the children (s)."""
+
+KEYS_LOOK_S = 1.0
+"""Interval of looking whether the keys file has changed (s)."""
 
 RESTART_FIRST_S = 1.0
 RESTART_LONGEST_S = 30.0
@@ -31,59 +38,69 @@ YOUNG_S = 10.0
 SHUTDOWN_S = 75.0
 """How long children may take to leave before they are killed (s); longer than their own deadline."""
 
+AT_ONCE_S = 3.0
+"""The same for children that were told to leave at once (s)."""
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-CONFIGURATION_EXIT = 2
-"""Exit code of a worker whose configuration is wrong: starting it again would not help."""
 
+class Watch(Protocol):
+    """Says once of each change of the keys file how the keys are now; None where nothing has changed."""
 
-@dataclass(slots=True)
-class _Child:
-    key: KeyConfig
-    pid: int
-    started_s: float
-    pause_s: float
-    restart_due_s: float | None = None  # set while no process runs
+    def look(self, *, is_forced: bool = False) -> KeySource | None: ...
 
 
 @dataclass(slots=True)
 class Supervisor:
-    """Starts `serve(key)` in a process of its own for every key and worker.
+    """Keeps as many workers for as many of `keys` as `assignment` wants.
 
-    It opens no connection and starts no thread, so that forking stays safe. With `end_with_stdin` it ends when its
-    standard input is closed, that is with whoever started it.
+    A first SIGTERM or SIGINT has the workers finish their calls, a second ends them at once. SIGHUP reads the keys
+    file again and puts new workers in the place of all, which then read their secrets again. With `end_with_stdin` it
+    ends when its standard input is closed, that is with whoever started it.
+    It keeps no connection open and starts no thread, so that forking stays safe.
     """
 
+    assignment: Assignment
+    launcher: Launcher
     keys: tuple[KeyConfig, ...]
-    serve: Callable[[KeyConfig], int]
-    spawn_command: Callable[[KeyConfig], list[str]]
+    watch: Watch | None = None
+    upkeep: LeaseUpkeep | None = None
     end_with_stdin: bool = False
-    can_fork: bool = sys.platform != "darwin"  # forking a process that has touched macOS's frameworks may crash it
     restart_first_s: float = RESTART_FIRST_S
     shutdown_s: float = SHUTDOWN_S
-    _children: list[_Child] = field(default_factory=list)
-    _alive: tuple[int, int] = (-1, -1)
-    _stopping: bool = False
-    _exit_code: int = 0
+    clock: Callable[[], float] = time.monotonic
+    _children: list[Child] = field(default_factory=list)
+    _refused: dict[str, KeyConfig] = field(default_factory=dict)
+    _keys_due_s: float = 0.0
+    _stops: int = 0
+    _hang_ups: int = 0
+    _has_terminal: bool = False
 
     def run(self) -> int:
         """Supervise until SIGTERM, SIGINT or the end of standard input; returns the exit code."""
-        self._alive = os.pipe()
         for number in STOP_SIGNALS:
-            signal.signal(number, self._stop)
-        self._children = [
-            _Child(key, self._start(key), time.monotonic(), self.restart_first_s)
-            for key in self.keys
-            for _ in range(key.workers)
-        ]
-        while not self._stopping and self._children:
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_hang_up)
+        self._has_terminal = os.isatty(0)
+        while not self._stops:
+            self._follow_keys()
             self._look()
+            if not self._match():
+                break
+            self._keep_leases()
             self._wait()
         self._end_children()
-        return self._exit_code
+        is_refused = any(self._refused.get(key.name) == key for key in self.keys)
+        return CONFIGURATION_EXIT if is_refused else 0
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._stopping = True
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stops += 1
+
+    def _on_hang_up(self, number: int, frame: FrameType | None) -> None:
+        if self._has_terminal and not os.isatty(0):
+            self._stops = max(1, self._stops)  # the terminal is gone, and whoever sat at it
+        else:
+            self._hang_ups += 1
 
     def _wait(self) -> None:
         if not self.end_with_stdin:
@@ -91,76 +108,114 @@ class Supervisor:
             return
         readable, _, _ = select.select([0], [], [], LOOK_S)
         if readable and not os.read(0, 1024):
-            self._stopping = True
+            self._stops = max(1, self._stops)
 
-    def _start(self, key: KeyConfig) -> int:
-        if not self.can_fork:
-            command = self.spawn_command(key)
-            to_stdin = [(os.POSIX_SPAWN_DUP2, self._alive[0], 0)]
-            return os.posix_spawn(command[0], command, os.environ, file_actions=to_stdin)
-        # Held back, so that no signal meets the handlers of this process in a child that has not set its own.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        pid = os.fork()
-        if not pid:
-            self._become_worker(key, before)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return pid
-
-    def _become_worker(self, key: KeyConfig, mask: set[signal.Signals | int]) -> None:
-        """In the child: serve, and end the process whatever happens."""
-        code = 1
-        try:
-            os.close(self._alive[1])
-            os.dup2(self._alive[0], 0)
-            for number in STOP_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            code = self.serve(key)
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        except BaseException:
-            logger.exception("the worker of key %s failed", key.name)
-        finally:
-            logging.shutdown()
-            os._exit(code)
+    def _follow_keys(self) -> None:
+        is_forced, self._hang_ups = self._hang_ups > 0, 0
+        if self.watch is None:
+            if is_forced:
+                logger.warning("the keys come from the environment, which is read only once; start anew to change them")
+            return
+        if not is_forced and self.clock() < self._keys_due_s:
+            return
+        self._keys_due_s = self.clock() + KEYS_LOOK_S
+        source = self.watch.look(is_forced=is_forced)
+        if source is None:
+            return
+        logger.info("the keys were read again; %s", source.description)
+        self.keys = source.keys
+        if not self.assignment.candidates(self.keys):
+            logger.warning("no key is left that this worker can serve; it waits for one")
+        if is_forced:
+            self._refused.clear()
+            for child in self._children:
+                child.is_outdated = True
 
     def _look(self) -> None:
         for child in list(self._children):
             if child.restart_due_s is not None:
                 self._restart_when_due(child)
-                continue
-            pid, status = os.waitpid(child.pid, os.WNOHANG)
-            if pid:
-                self._note_death(child, os.waitstatus_to_exitcode(status))
+            elif (code := ended_with(child.pid)) is not None:
+                self._note_end(child, code)
+            elif child.leave_by_s is not None and self.clock() > child.leave_by_s:
+                send_signal(child.pid, signal.SIGKILL)
 
-    def _note_death(self, child: _Child, code: int) -> None:
-        if code == CONFIGURATION_EXIT:
+    def _note_end(self, child: Child, code: int) -> None:
+        lived_s = self.clock() - child.started_s
+        if child.leave_by_s is not None:
             self._children.remove(child)
-            self._exit_code = CONFIGURATION_EXIT
-            return
-        now_s = time.monotonic()
-        pause_s = self.restart_first_s if now_s - child.started_s > YOUNG_S else child.pause_s
-        child.restart_due_s, child.pause_s = now_s + pause_s, min(2 * pause_s, RESTART_LONGEST_S)
+        elif code == CONFIGURATION_EXIT:
+            self._children.remove(child)
+            self._refused[child.key.name] = child.key
+        elif code == KEY_SET_ASIDE and self.assignment.set_aside(child.key, lived_s):
+            self._children.remove(child)
+        else:
+            self._restart_later(child, code, lived_s)
+
+    def _restart_later(self, child: Child, code: int, lived_s: float) -> None:
+        pause_s = self.restart_first_s if lived_s > YOUNG_S else child.pause_s
+        child.restart_due_s, child.pause_s = self.clock() + pause_s, min(2 * pause_s, RESTART_LONGEST_S)
         logger.warning("the worker of key %s ended (%d); it starts again in %.3g s", child.key.name, code, pause_s)
 
-    def _restart_when_due(self, child: _Child) -> None:
-        if child.restart_due_s is not None and time.monotonic() >= child.restart_due_s:
-            child.pid, child.started_s, child.restart_due_s = self._start(child.key), time.monotonic(), None
+    def _restart_when_due(self, child: Child) -> None:
+        if child.restart_due_s is not None and self.clock() >= child.restart_due_s:
+            child.pid, child.started_s, child.restart_due_s = self.launcher.start(child.key), self.clock(), None
+
+    def _match(self) -> bool:
+        """Start and drain workers until they are those that are wanted; False where none can ever be."""
+        candidates = self.assignment.candidates(self.keys)
+        usable = {key.name: key for key in candidates if self._refused.get(key.name) != key}
+        if candidates and not usable and not self._children:
+            return False
+        wanted = self.assignment.wanted(tuple(usable.values()))
+        for child in [child for child in self._children if child.leave_by_s is None]:
+            left = wanted.get(child.key.name, 0)
+            is_outdated = child.is_outdated or child.lease is None
+            if not left or is_outdated or usable[child.key.name] != child.key:
+                self._drain(child)
+            else:
+                wanted[child.key.name] = left - 1
+        for name, count in wanted.items():
+            for _ in range(count):
+                self._start(usable[name])
+        return True
+
+    def _start(self, key: KeyConfig) -> None:
+        lease = self.assignment.lease(key)
+        self._children.append(Child(key, lease, self.launcher.start(key), self.clock(), self.restart_first_s))
+
+    def _drain(self, child: Child) -> None:
+        """Have a worker finish its calls and leave; its successor needn't wait for that."""
+        if child.restart_due_s is not None:
+            self._children.remove(child)
+            return
+        send_signal(child.pid, signal.SIGTERM)
+        child.leave_by_s = self.clock() + self.shutdown_s
+
+    def _keep_leases(self) -> None:
+        if self.upkeep is None:
+            return
+        lost = self.upkeep.look(frozenset(child.lease for child in self._children if child.lease is not None))
+        for lease in lost:
+            self.assignment.lost(lease)
+        for child in self._children:
+            if child.lease in lost:
+                child.lease = None
 
     def _end_children(self) -> None:
-        for child in self._children:
-            if child.restart_due_s is None:
-                _signal(child.pid, signal.SIGTERM)
-        deadline_s = time.monotonic() + self.shutdown_s
-        for child in self._children:
-            while child.restart_due_s is None and os.waitpid(child.pid, os.WNOHANG)[0] == 0:
-                if time.monotonic() > deadline_s:
-                    _signal(child.pid, signal.SIGKILL)
-                time.sleep(0.02)
+        for child in [child for child in self._children if child.leave_by_s is None]:
+            self._drain(child)
+        told_at_once = False
+        while self._children:
+            if self._stops > 1 and not told_at_once:
+                told_at_once = True
+                self._end_at_once()
+            self._look()
+            self._keep_leases()
+            time.sleep(0.02)
+        self._keep_leases()
 
-
-def _signal(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
+    def _end_at_once(self) -> None:
+        for child in self._children:
+            send_signal(child.pid, signal.SIGQUIT)
+            child.leave_by_s = self.clock() + AT_ONCE_S

@@ -23,11 +23,15 @@ RowMaker = Callable[[Outcome], "Row"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is written for one line of the input: `data` ends with a line break, or is empty for a skipped line."""
+    """What is written for one line of the input: `data` ends with a line break, or is empty for a skipped line.
+
+    `reason` tells why the line failed.
+    """
 
     line_number: int
     failed: bool
     data: bytes
+    reason: str = ""
 
 
 def row_maker(line_format: str, job_id: str) -> RowMaker:
@@ -50,7 +54,7 @@ def bare_row(outcome: Outcome) -> Row:
     parts = [_request_text(outcome), _answer(outcome) if outcome.ok else _error_texts(outcome)]
     if outcome.context.get("metadata") is not None:
         parts.append(_dumps(outcome.context["metadata"]))
-    return Row(int(outcome.id), not outcome.ok, b"[" + b", ".join(parts) + b"]\n")
+    return Row(int(outcome.id), not outcome.ok, b"[" + b", ".join(parts) + b"]\n", outcome.failure_reason)
 
 
 def batch_row(outcome: Outcome, job_id: str) -> Row:
@@ -69,7 +73,7 @@ def batch_row(outcome: Outcome, job_id: str) -> Row:
         error = _dumps(_code_and_message(outcome))
     head = {"id": _batch_id(job_id, outcome.id), "custom_id": outcome.context.get("custom_id")}
     data = _dumps(head)[:-1] + b', "response": ' + response + b', "error": ' + error + b"}\n"
-    return Row(int(outcome.id), not outcome.ok, data)
+    return Row(int(outcome.id), not outcome.ok, data, outcome.failure_reason)
 
 
 def invalid_outcome(line: InputLine, error: InvalidRequest, *, finished_s: float = 0.0) -> Outcome:

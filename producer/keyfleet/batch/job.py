@@ -25,12 +25,16 @@ Action = Literal["new", "resume", "continue"]
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """`url` and `ordered` must be the same whenever a job is gone on with; `limit_lines` may change."""
+    """`url` and `ordered` must be the same whenever a job is gone on with; `limit_lines` may change.
+
+    `reasons` restricts a retry to lines that failed for one of them.
+    """
 
     url: str | None = None
     ordered: bool = False
     limit_lines: int | None = None
     overwrite: bool = False
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,11 @@ class JobFiles:
     def row_job_id(self) -> str:
         """The id for `formats.row_maker`."""
         return self.job_id
+
+    @property
+    def own_state(self) -> JournalState:
+        """What this very job has written."""
+        return self.journal.state
 
     @property
     def written(self) -> LineSet:

@@ -19,7 +19,7 @@ from keyfleet.batch.journal_state import JOURNAL_VERSION, BatchRecord, JournalHe
 from keyfleet.batch.lines import Fed
 from keyfleet.errors import InputError
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "read_header"]
 
 HEADER_BYTES_MAX = 4096 + 1024
 """A journal with one torn record that is longer than this was never a journal's header."""
@@ -31,6 +31,7 @@ class Journal:
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self._fd = fd
+        self._good_bytes = 0
         self._state: JournalState | None = None
         _OPEN.add(self)
 
@@ -81,6 +82,7 @@ class Journal:
     def start(self, header: JournalHeader) -> None:
         """Write the header of an empty journal."""
         durable.cut(self._fd, 0)
+        self._good_bytes = 0
         self._append(journal_state.header_record(header))
         durable.sync_directory(self.path.parent)
         self._state = JournalState(header)
@@ -114,6 +116,15 @@ class Journal:
         for record, _ in self._records():
             yield from journal_state.written_in(record)
 
+    def failures(self) -> Iterator[tuple[str, Iterator[int]]]:
+        """Why lines failed, read from the file: reasons, each with some of its lines; a reason may come again."""
+        for record, _ in self._records():
+            yield from journal_state.failures_in(record)
+
+    def cut_back(self) -> None:
+        """Remove what an append that failed has left behind the last record. Raises OSError."""
+        durable.cut(self._fd, self._good_bytes)
+
     def moved_to(self, path: Path) -> None:
         """Note that the file was renamed."""
         self.path = path
@@ -130,8 +141,10 @@ class Journal:
             self._fd = -1
 
     def _append(self, record: dict[str, Any]) -> None:
-        durable.append(self._fd, journal_state.encode(record))
+        line = journal_state.encode(record)
+        durable.append(self._fd, line)
         durable.sync(self._fd)
+        self._good_bytes += len(line)
 
     def _replay(self) -> None:
         good_bytes = 0
@@ -149,6 +162,7 @@ class Journal:
             raise InputError(f"{self.path}: is no journal of keyfleet's")
         if self._state is not None and good_bytes < size_bytes:
             durable.cut(self._fd, good_bytes)
+        self._good_bytes = good_bytes
         # A run that was killed before its sync leaves a record that can be read, but that a power loss would undo.
         durable.sync(self._fd)
         durable.sync_directory(self.path.parent)
@@ -173,6 +187,17 @@ class Journal:
                     return
                 end += len(line)
                 yield record, end
+
+
+def read_header(path: Path) -> JournalHeader:
+    """What the job of a journal is, which another process may be writing. Raises InputError."""
+    try:
+        with path.open("rb") as file:
+            return journal_state.header_from(journal_state.decode(file.readline()))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror}") from error
+    except RecordError as error:
+        raise InputError(f"{path}: is no journal of keyfleet's ({error})") from error
 
 
 _OPEN: weakref.WeakSet[Journal] = weakref.WeakSet()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -25,6 +25,8 @@ class RecordError(ValueError):
 class JournalHeader:
     """What a job is. `parent_job_id` is set in the journal of a retry; `replaces` in one that a merge has written.
 
+    `reasons` restricts a retry to lines that failed for one of them.
+
     `format`, `ordered` and `url` must be the same when a job is resumed; `input_name` only serves messages.
     """
 
@@ -36,6 +38,7 @@ class JournalHeader:
     resumable: bool = True
     parent_job_id: str | None = None
     replaces: bool = False
+    reasons: tuple[str, ...] = ()
     version: int = JOURNAL_VERSION
 
 
@@ -56,6 +59,8 @@ class BatchRecord:
     next_line: int
     output_crc: int
     fed: Fed
+    reasons: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Failed lines by why they failed; the state doesn't keep it."""
 
 
 @dataclass(slots=True)
@@ -135,7 +140,8 @@ def header_from(record: dict[str, Any]) -> JournalHeader:
         raise RecordError("no header")
     try:
         known = {entry.name for entry in fields(JournalHeader)}
-        return JournalHeader(**{key: value for key, value in record.items() if key in known})
+        given = {key: value for key, value in record.items() if key in known}
+        return JournalHeader(**{**given, "reasons": tuple(given.get("reasons", ()))})
     except TypeError as error:
         raise RecordError(str(error)) from error
 
@@ -153,6 +159,8 @@ def batch_record(batch: BatchRecord) -> dict[str, Any]:
     }
     if batch.failed:
         record["f"] = encode_ranges(batch.failed)
+    if batch.reasons:
+        record["r"] = {reason: encode_ranges(numbers) for reason, numbers in batch.reasons.items()}
     if batch.skipped:
         record["k"] = encode_ranges(batch.skipped)
     return record
@@ -165,6 +173,19 @@ def fed_record(fed: Fed) -> list[Any]:
 def written_in(record: dict[str, Any]) -> Iterator[int]:
     """The line numbers of one record, in the order their rows were written."""
     return decode_ranges(record["w"]) if record["t"] == "b" else iter(())
+
+
+def failures_in(record: dict[str, Any]) -> Iterator[tuple[str, Iterator[int]]]:
+    """The failed lines of one record by why they failed; those that say nothing come with an empty reason."""
+    if record["t"] != "b":
+        return
+    told: set[int] = set()
+    for reason, ranges in record.get("r", {}).items():
+        numbers = tuple(decode_ranges(ranges))
+        told.update(numbers)
+        yield reason, iter(numbers)
+    if silent := [number for number in decode_ranges(record.get("f", "")) if number not in told]:
+        yield "", iter(silent)
 
 
 def _batch_from(record: dict[str, Any]) -> BatchRecord:

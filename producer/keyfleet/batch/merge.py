@@ -16,7 +16,7 @@ from keyfleet.batch import durable
 from keyfleet.batch.formats import Row, blank_row
 from keyfleet.batch.job_paths import JobPaths
 from keyfleet.batch.journal import Journal
-from keyfleet.batch.row_index import RowIndex
+from keyfleet.batch.row_index import ReasonIndex, RowIndex
 from keyfleet.batch.writer import ResultWriter
 
 __all__ = ["complete", "merge"]
@@ -73,11 +73,14 @@ def _write_merged(paths: JobPaths, fresh_paths: JobPaths, main: Journal, retried
     with ExitStack() as stack:
         index = RowIndex(paths.retry().output, retried.written_order())
         stack.callback(index.close)
+        reasons = ReasonIndex(main.failures(), retried.failures())
+        stack.callback(reasons.close)
         writer = ResultWriter(fresh_paths, journal)
         stack.callback(writer.close)
         fed = main.state.fed
         for group in _groups(_merged_rows(paths, main, retried, index)):
-            writer.write(group, fed)
+            named = [replace(row, reason=reasons.get(row.line_number)) if row.failed else row for row in group]
+            writer.write(named, fed)
         writer.finish(fed)
 
 

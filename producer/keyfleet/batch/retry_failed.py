@@ -15,14 +15,20 @@ from keyfleet.batch.input_check import has_more_than
 from keyfleet.batch.job import JobOptions, NothingToDo, check_same_job, line_format_of
 from keyfleet.batch.job_paths import JobPaths, check_paths, default_output
 from keyfleet.batch.journal import Journal
-from keyfleet.batch.journal_state import JournalHeader
+from keyfleet.batch.journal_state import JournalHeader, JournalState
 from keyfleet.batch.line_set import LineSet
 from keyfleet.batch.lines import Fed, InputLines, open_input
 from keyfleet.batch.parse import LineFormat
 from keyfleet.batch.writer import ResultWriter, check_recorded
 from keyfleet.errors import InputError
 
-__all__ = ["RetryJob", "open_retry"]
+__all__ = ["RetryJob", "is_meant", "open_retry"]
+
+UNKNOWN_REASON = "unknown"
+"""Stands for the reason of lines whose journal tells none."""
+
+MOST_SHOWN = 20
+"""Reasons that a message names."""
 
 
 @dataclass(slots=True)
@@ -39,6 +45,8 @@ class RetryJob:
     journal: Journal
     retry_journal: Journal
     writer: ResultWriter
+    targets: LineSet
+    """The failed lines that this retry sends again."""
 
     @property
     def job_id(self) -> str:
@@ -49,18 +57,23 @@ class RetryJob:
         return self.journal.state.header.job_id
 
     @property
+    def own_state(self) -> JournalState:
+        """What this very retry has written."""
+        return self.retry_journal.state
+
+    @property
     def written(self) -> LineSet:
         """The lines that have a new outcome already."""
         return self.retry_journal.state.written
 
     def wants(self, line_number: int) -> bool:
-        """Whether a line failed and has no new outcome yet; for any thread to ask."""
-        return line_number in self.journal.state.failed and line_number not in self.written
+        """Whether a line is to be sent again and has no new outcome yet; for any thread to ask."""
+        return line_number in self.targets and line_number not in self.written
 
     @property
     def left(self) -> int:
         """How many lines still are to be sent."""
-        return len(self.journal.state.failed) - len(self.written)
+        return len(self.targets) - len(self.written)
 
     @property
     def finished_lines(self) -> int:
@@ -95,7 +108,8 @@ class RetryJob:
 def open_retry(input_name: str, output: Path | None, options: JobOptions) -> RetryJob | NothingToDo:
     """Open a retry, new or interrupted. NothingToDo: no line failed, or only putting the results together was left.
 
-    Raises InputError where `open_job` does, and for a job that isn't done: it is to be finished first.
+    Raises InputError where `open_job` does, for a job that isn't done, which is to be finished first, for reasons that
+    no line has failed for, and for a retry that was interrupted and had others.
     """
     output = default_output(input_name) if output is None else output
     lines = open_input(input_name)
@@ -104,7 +118,7 @@ def open_retry(input_name: str, output: Path | None, options: JobOptions) -> Ret
         paths = JobPaths.for_format(output, line_format)
         check_paths(input_name, paths)
         wanted = JournalHeader("", lines.name, line_format, options.ordered, options.url, resumable=lines.resumable)
-        opened = _open_retry(paths, wanted, lines, line_format)
+        opened = _open_retry(paths, wanted, lines, line_format, options.reasons)
     except BaseException:
         lines.close()
         raise
@@ -114,21 +128,22 @@ def open_retry(input_name: str, output: Path | None, options: JobOptions) -> Ret
 
 
 def _open_retry(
-    paths: JobPaths, wanted: JournalHeader, lines: InputLines, line_format: LineFormat
+    paths: JobPaths, wanted: JournalHeader, lines: InputLines, line_format: LineFormat, reasons: tuple[str, ...]
 ) -> RetryJob | NothingToDo:
     main = _open_done(paths, wanted)
     retry_journal: Journal | None = None
     try:
         if not main.state.failed_lines:
             return _closed(paths, main)
-        retry_journal = _open_retry_journal(paths.retry(), main.state.header)
+        targets = _targets(paths, main, reasons)
+        retry_journal = _open_retry_journal(paths.retry(), main.state.header, reasons)
         if retry_journal.state.done:
             main = merge.merge(paths, main, retry_journal)
             retry_journal.close()
             return _closed(paths, main)
         check_recorded(paths.retry(), retry_journal)
         writer = ResultWriter(paths.retry(), retry_journal)
-        return RetryJob(line_format, paths, lines, main, retry_journal, writer)
+        return RetryJob(line_format, paths, lines, main, retry_journal, writer, targets)
     except BaseException:
         main.close()
         if retry_journal is not None:
@@ -155,14 +170,43 @@ def _open_done(paths: JobPaths, wanted: JournalHeader) -> Journal:
     return journal
 
 
-def _open_retry_journal(retry: JobPaths, main: JournalHeader) -> Journal:
+def _targets(paths: JobPaths, main: Journal, reasons: tuple[str, ...]) -> LineSet:
+    """The failed lines, or those of them that failed for one of `reasons`."""
+    if not reasons:
+        return main.state.failed
+    targets, known = LineSet(), set()
+    for reason, numbers in main.failures():
+        known.add(reason)
+        if is_meant(reason, reasons):
+            for number in numbers:
+                targets.add(number)
+    if not len(targets):
+        names = sorted(reason or UNKNOWN_REASON for reason in known)
+        shown = ", ".join(names[:MOST_SHOWN]) + (", …" if len(names) > MOST_SHOWN else "")
+        raise InputError(f"{paths.output}: no line has failed for {', '.join(reasons)}; there are: {shown}")
+    return targets
+
+
+def is_meant(reason: str, wanted: tuple[str, ...]) -> bool:
+    """Whether one of `wanted` is the reason itself (`400 context_length_exceeded`), its status, or its code."""
+    reason = reason or UNKNOWN_REASON
+    return any(one in (reason, *reason.split(" ", 1)) for one in wanted)
+
+
+def _open_retry_journal(retry: JobPaths, main: JournalHeader, reasons: tuple[str, ...]) -> Journal:
     """The journal of an interrupted retry of this very job, else a fresh one."""
     if retry.journal.exists():
         journal = Journal.open(retry.journal)
         if not journal.empty and journal.state.header.parent_job_id == main.job_id:
-            return journal
+            if set(journal.state.header.reasons) == set(reasons):
+                return journal
+            journal.close()
+            begun = ", ".join(journal.state.header.reasons) or "all that failed"
+            raise InputError(f"{retry.output}: a retry of other lines ({begun}) was interrupted; finish that one first")
         journal.close()
-    header = replace(main, job_id=uuid.uuid4().hex, ordered=False, parent_job_id=main.job_id, replaces=False)
+    header = replace(
+        main, job_id=uuid.uuid4().hex, ordered=False, parent_job_id=main.job_id, replaces=False, reasons=reasons
+    )
     return Journal.overwrite(retry.journal, header)
 
 

@@ -1,4 +1,4 @@
-"""Where each line's row stands in a file of rows, in memory that doesn't grow."""
+"""Where each line's row stands in a file of rows, and why lines failed, in memory that doesn't grow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["RowIndex"]
+__all__ = ["ReasonIndex", "RowIndex"]
 
 
 class RowIndex:
@@ -33,3 +33,23 @@ class RowIndex:
         for number, row in zip(written_order, self._file, strict=False):
             yield number, start, len(row)
             start += len(row)
+
+
+class ReasonIndex:
+    """Why lines failed, as several journals say, the later one being right; the index lies on disk."""
+
+    def __init__(self, *failures: Iterable[tuple[str, Iterable[int]]]) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database.execute("CREATE TABLE failure (line INTEGER PRIMARY KEY, reason TEXT)")
+        for groups in failures:
+            for reason, numbers in groups:
+                rows = ((number, reason) for number in numbers)
+                self._database.executemany("INSERT OR REPLACE INTO failure VALUES (?, ?)", rows)
+
+    def get(self, line_number: int) -> str:
+        found = self._database.execute("SELECT reason FROM failure WHERE line = ?", (line_number,)).fetchone()
+        return str(found[0]) if found else ""
+
+    def close(self) -> None:
+        self._database.close()

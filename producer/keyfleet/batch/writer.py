@@ -7,6 +7,7 @@ through a spool: a row that came before its turn is durable there, and is copied
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Iterable, Sequence
@@ -19,12 +20,14 @@ from keyfleet.batch.journal import Journal
 from keyfleet.batch.journal_state import BatchRecord
 from keyfleet.batch.lines import Fed
 from keyfleet.batch.spool import Spool
-from keyfleet.errors import InputError
+from keyfleet.errors import DiskFull, InputError
 
 __all__ = ["ORDERED_LOOKAHEAD_LINES", "ResultWriter", "check_recorded"]
 
 ORDERED_LOOKAHEAD_LINES = 100_000
 """How many lines may be fed beyond the first unwritten one of an ordered output; about 12 MB of memory at the most."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""Errors that are over when somebody makes room."""
 RELEASE_PIECE_BYTES = 8 * 1024 * 1024
 """Spooled rows are copied to the output in pieces of about this size, so that memory stays flat."""
 
@@ -41,6 +44,7 @@ class ResultWriter:
         self._journal = journal
         self._ordered = journal.state.header.ordered
         self._broken = False
+        self._is_cut_short = False
         self._errors_fd = -1
         self._output_fd = -1
         self._spool: Spool | None = None
@@ -60,6 +64,8 @@ class ResultWriter:
 
         `fed` is where reading stands, at or behind every line in `rows` that this run has fed. An ordered output
         needs a row for every line of the input, a `blank_row` for those that have none.
+
+        Raises DiskFull, after which the same rows may be written again, and InputError.
         """
         fresh = self._fresh(rows)
         if not fresh:
@@ -67,10 +73,17 @@ class ResultWriter:
         if self._broken:
             raise InputError(f"{self._paths.output}: writing failed before; start the same command again")
         try:
+            if self._is_cut_short:
+                self._mend()
             direct, early = self._arranged(fresh)
             self._commit(fresh, direct, early, fed)
             self._release(fed)
         except OSError as error:
+            if error.errno in FULL_DISK:
+                self._is_cut_short = True
+                raise DiskFull(
+                    f"{self._paths.output.absolute().parent} is full ({error.strerror}); it goes on when there is room"
+                ) from error
             raise self._failed(error) from error
         except BaseException:
             self._broken = True
@@ -96,6 +109,13 @@ class ResultWriter:
         self._output_fd = self._errors_fd = -1
         if self._spool is not None:
             self._spool.close()
+
+    def _mend(self) -> None:
+        """After a disk was full: go back to what the journal has recorded, as a new start would."""
+        self._journal.cut_back()
+        self.close()
+        self._open_files()
+        self._is_cut_short = False
 
     def _open_files(self) -> None:
         state = self._journal.state
@@ -163,6 +183,7 @@ class ResultWriter:
                 next_line=state.next_line + len(direct) if self._ordered else 1,
                 output_crc=zlib.crc32(to_output),
                 fed=fed,
+                reasons=_reasons_of(fresh),
             )
         )
         if self._spool is not None and self._spool.length_bytes and not spool_bytes:
@@ -183,6 +204,14 @@ class ResultWriter:
         self._broken = True
         reason = error.strerror or str(error)
         return InputError(f"{self._paths.output}: can't be written: {reason}; the same command goes on from here")
+
+
+def _reasons_of(rows: Iterable[Row]) -> dict[str, list[int]]:
+    reasons: dict[str, list[int]] = {}
+    for row in rows:
+        if row.failed and row.reason:
+            reasons.setdefault(row.reason, []).append(row.line_number)
+    return reasons
 
 
 def check_recorded(paths: JobPaths, journal: Journal) -> None:

@@ -23,6 +23,12 @@ _HEAD = """\
 #   timeout_s: 600                    # wait so long for an answer
 #   concurrency: 32                   # calls under way at once, per key
 
+# What an organisation may do in all, where its projects have limits of their own within that; those then stand at
+# the keys. Without this, the limits at the keys of a group are the organisation's.
+# groups:
+#   org-research:
+#     models: {"gpt-4o*": {rpm: 10k, tpm: 30M}}
+
 keys:
 """
 
@@ -31,15 +37,18 @@ _NO_KEYS_FOUND = """\
 """
 
 _EXAMPLE_LIMITS = """\
-    # Limits, as the provider's page on limits shows them. What isn't given is learned from the first answers.
+    # Limits, as the provider's page on limits shows them: rpm, tpm, rpd, tpd (requests and tokens per minute and day),
+    # or any window, such as 100/second. What isn't given is learned from the first answers.
     # models:                         # the models that this key serves (without `models`: any); * is a wildcard
-    #   gpt-4o-mini: {requests: [500/minute, 10000/day], tokens: [200000/minute]}
-    #   "text-embedding-3-*": {requests: 3000/minute, tokens: 1000000/minute}
+    #   gpt-4o-mini: {rpm: 500, tpm: 200k, rpd: 10k}
+    #   "text-embedding-3-*": {requests: [3000/minute, 100/second], tokens: 1M/minute}
+    #   "gpt-4.1, gpt-4.1-2025-04-14": {rpm: 500, tpm: 30k}    # they share one limit
+    #   gpt-4o: {as: gpt4o-prod}      # its name at the provider (Azure: the deployment)
 """
 
 _KEY_LIMITS = """\
     # Limits of all models together. In their place, each model may have its own (without it: any model is served):
-    # models: {gpt-4o-mini: {requests: [500/minute, 10000/day], tokens: [200000/minute]}}
+    # models: {gpt-4o-mini: {rpm: 500, tpm: 200k, rpd: 10k}}
 """
 
 _FIELDS_OF_FIRST_KEY = """\
@@ -47,6 +56,7 @@ _FIELDS_OF_FIRST_KEY = """\
     # provider: openai                # or azure, anthropic, compatible (these, but for anthropic, need base_url)
     # headers: {X-Team: research}     # sent with every call; ${VARIABLE} may stand in a value
     # workers: 1                      # processes that serve this key on a host
+    # refunds: false                  # whether the provider gives back what a request reserved and didn't use
 """
 
 _YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})

@@ -22,6 +22,7 @@ INTERRUPTED_EXIT = 130
 _LAZY_COMMANDS = {
     "demo": ("keyfleet.cli.demo", "See it work: no API key, no server."),
     "init": ("keyfleet.cli.init", "Write a keys.yaml from the environment."),
+    "jobs": ("keyfleet.cli.jobs", "List jobs; see, retry, cancel and remove them."),
     "run": ("keyfleet.cli.run", "Run a JSONL file of requests through all keys."),
     "sim": ("keyfleet.cli.sim", "Stand in for a provider, limits included."),
 }

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from keyfleet.cli import options
+from keyfleet.cli.call_options import call_options, settings_part
 from keyfleet.cli.run_job import run_job
-from keyfleet.config import Environment, Settings, parse_duration_s
+from keyfleet.config import Environment, Settings
 from keyfleet.running import RunOptions
 
 __all__ = ["run", "run_job"]
@@ -43,9 +44,6 @@ def _cookbook(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     envvar="KEYFLEET_OUTPUT",
     help="Where the results go (default: INPUT_results.jsonl).",
 )
-@options.keys
-@options.broker
-@options.fleet
 @click.option(
     "--url",
     "--request_url",
@@ -55,76 +53,10 @@ def _cookbook(*names: str, **attributes: Any) -> Callable[[Any], Any]:
 @click.option(
     "--limit", "limit_lines", type=click.IntRange(min=1), envvar="KEYFLEET_LIMIT", help="Only the first N lines."
 )
-@options.use
-@click.option(
-    "--max-attempts",
-    "--max_attempts",
-    type=click.IntRange(min=1),
-    envvar="KEYFLEET_MAX_ATTEMPTS",
-    help="Most calls for one request; being rate limited costs none (default: 5).",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    metavar="TIME",
-    envvar="KEYFLEET_TIMEOUT",
-    callback=options.parsed(parse_duration_s),
-    help="Longest silence of the provider in one call, e.g. 90s (default: 600s).",
-)
-@click.option(
-    "--timeout-attempts",
-    type=click.IntRange(min=1),
-    envvar="KEYFLEET_TIMEOUT_ATTEMPTS",
-    help="Most calls that time out for one request, as each may have been paid for (default: 2).",
-)
-@options.concurrency
 @click.option("--ordered/--no-ordered", default=None, envvar="KEYFLEET_ORDERED", help="Write results in input order.")
 @click.option("--overwrite", is_flag=True, help="Replace an output that is there, and begin anew.")
 @click.option("--retry-failed", is_flag=True, help="Send the failed lines of a finished job again.")
-@click.option(
-    "--stop-early/--no-stop-early",
-    default=None,
-    envvar="KEYFLEET_STOP_EARLY",
-    help="End when the first 100 outcomes are all the same error (default: on).",
-)
-@click.option(
-    "--give-up-after",
-    "give_up_after_s",
-    metavar="TIME",
-    envvar="KEYFLEET_GIVE_UP_AFTER",
-    callback=options.parsed(parse_duration_s),
-    help="End after so long without any outcome, e.g. 1h (default: never).",
-)
-@click.option(
-    "--workers/--no-workers",
-    "use_local_workers",
-    default=None,
-    envvar="KEYFLEET_WORKERS",
-    help="Start workers here, or use those that are running (default: start them where no broker is named).",
-)
-@click.option("--progress/--no-progress", default=None, envvar="KEYFLEET_PROGRESS", help="Show progress.")
-@options.log_level
-@click.option(
-    "--requests-per-minute",
-    "--max_requests_per_minute",
-    type=click.FloatRange(min=1),
-    envvar="KEYFLEET_REQUESTS_PER_MINUTE",
-    help="Limit of each key, in place of what is configured for a minute.",
-)
-@click.option(
-    "--tokens-per-minute",
-    "--max_tokens_per_minute",
-    type=click.FloatRange(min=1),
-    envvar="KEYFLEET_TOKENS_PER_MINUTE",
-    help="Limit of each key, in place of what is configured for a minute.",
-)
-@click.option(
-    "--token-encoding",
-    "--token_encoding_name",
-    "encoding_name",
-    envvar="KEYFLEET_TOKEN_ENCODING",
-    help="tiktoken's encoding for counting (default: the model's).",
-)
+@call_options
 @_cookbook("--api_key", "--api-key", callback=_refuse_api_key, expose_value=False)
 def run(input_name: str | None, cookbook_input: str | None, **given: Any) -> None:
     """Run every request of INPUT.jsonl (- for standard input, .gz as it is) and write each one's result.
@@ -150,18 +82,8 @@ def run(input_name: str | None, cookbook_input: str | None, **given: Any) -> Non
         raise click.UsageError("--overwrite begins anew and --retry-failed goes on; give one of them")
     env = Environment.read()
     given = options.fill_from_dotenv(given, env)
-    settings = Settings.from_environment(env).with_options(**_settings_part(given))
+    settings = Settings.from_environment(env).with_options(**settings_part(given), ordered=given["ordered"])
     sys.exit(run_job(_run_options(name, given, settings), settings, env))
-
-
-_SETTINGS = (
-    *("broker_url", "fleet", "use", "concurrency", "log_level", "max_attempts", "timeout_s", "timeout_attempts"),
-    *("give_up_after_s", "ordered", "progress", "stop_early"),
-)
-
-
-def _settings_part(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: given[name] for name in _SETTINGS}
 
 
 def _run_options(name: str, given: dict[str, Any], settings: Settings) -> RunOptions:

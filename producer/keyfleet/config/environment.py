@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from keyfleet.config.dotenv_file import read_dotenv
-from keyfleet.config.notation import parse_duration_s, parse_percentage
+from keyfleet.config.notation import parse_duration_s, parse_percentage, parse_yes_no
 from keyfleet.errors import ConfigurationError
 
 __all__ = ["Environment"]
 
 DOTENV_NAME = ".env"
-
-_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
-_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 D = TypeVar("D")
 T = TypeVar("T")
@@ -79,7 +76,7 @@ class Environment:
 
     def get_bool(self, *names: str, default: D) -> bool | D:
         """yes, true, on or 1; no, false, off or 0."""
-        return self._get(names, default, _parse_bool, "yes or no")
+        return self._get(names, default, parse_yes_no)
 
     def get_duration_s(self, *names: str, default: D) -> float | D:
         """Seconds, from `90s`, `10m`, `2h` or plain seconds."""
@@ -115,13 +112,6 @@ class Environment:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an Environment holds secrets and can't be pickled")
-
-
-def _parse_bool(text: str) -> bool:
-    word = text.lower()
-    if word not in _TRUE | _FALSE:
-        raise ValueError("no truth value")
-    return word in _TRUE
 
 
 N = TypeVar("N", int, float)

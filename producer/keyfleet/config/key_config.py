@@ -8,9 +8,18 @@ from typing import Literal
 
 from keyfleet.config.environment import Environment
 from keyfleet.config.model_limits import ModelLimits, best_pattern
+from keyfleet.config.model_settings import GroupSettings, ModelSettings, Pool, pool_of
 from keyfleet.config.references import ProxyUrl, SecretReference
 
-__all__ = ["ANY_MODEL", "DEFAULT_BASE_URLS", "KEY_NAME_PATTERN", "PROVIDERS", "KeyConfig", "Provider"]
+__all__ = [
+    "DEFAULT_AZURE_API_VERSION",
+    "DEFAULT_BASE_URLS",
+    "KEY_NAME_PATTERN",
+    "PROVIDERS",
+    "REFUNDS",
+    "KeyConfig",
+    "Provider",
+]
 
 Provider = Literal["openai", "azure", "anthropic", "compatible"]
 PROVIDERS: tuple[Provider, ...] = ("openai", "azure", "anthropic", "compatible")
@@ -23,19 +32,30 @@ DEFAULT_BASE_URLS: Mapping[Provider, str] = {
 
 KEY_NAME_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 
-ANY_MODEL = "*"
-"""The quota scope of limits that stand at the key itself and so cover all of its models together."""
+DEFAULT_AZURE_API_VERSION = "2024-10-21"
+"""The latest generally available version of the data plane that is asked for by its date; `/openai/v1` needs none
+(https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle)."""
+
+REFUNDS: Mapping[Provider, bool] = {"openai": False, "azure": False, "anthropic": True, "compatible": False}
+"""Whether a provider's count gives back what a request reserved and didn't use.
+
+OpenAI and Azure charge prompt plus allowed output at admission (https://platform.openai.com/docs/guides/rate-limits).
+Anthropic counts output tokens as they are produced and leaves `max_tokens` out of it
+(https://docs.claude.com/en/api/rate-limits). Of compatible servers nothing is known, so nothing is refunded.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyConfig:
     """A key by its name, which is what everyone sees.
 
-    `group` None: the key shares its limits with no other name. `models` maps names and patterns of models to
-    their limits, in the file's order; empty: the key serves any model, under `limits`, or under learned ones
-    where that is None. `headroom` is the share (0 to below 1) of every limit that is left to others. `timeout_s` and
-    `concurrency` None: as the settings say. `workers` is how many processes serve the key on a host.
-    `line_number` is where the key stands in its file.
+    `group` None: the key shares its limits with no other name. `group_settings`: the limits of the whole group,
+    within which the key's own are its project's; None: the key's limits are the group's. `models` maps names and
+    patterns of models to their settings, in the file's order; empty: the key serves any model, under `limits`, or
+    under learned ones where that is None. `headroom` is the share (0 to below 1) of every limit that is left to
+    others. `refunds` says whether the provider gives back what a request reserved and didn't use; None: as REFUNDS
+    has it for the provider. `api_version` is Azure's. `timeout_s` and `concurrency` None: as the settings say.
+    `workers` is how many processes serve the key on a host. `line_number` is where the key stands in its file.
     """
 
     name: str
@@ -51,8 +71,11 @@ class KeyConfig:
     concurrency: int | None = None
     workers: int = 1
     headroom: float = 0.0
-    models: Mapping[str, ModelLimits] = field(default_factory=dict, hash=False)
+    models: Mapping[str, ModelSettings] = field(default_factory=dict, hash=False)
     limits: ModelLimits | None = None
+    group_settings: GroupSettings | None = None
+    api_version: str | None = None
+    refunds: bool | None = None
     line_number: int | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -64,29 +87,29 @@ class KeyConfig:
         """Whether requests for `model` may go to this key."""
         return not self.models or best_pattern(self.models, model) is not None
 
-    def limits_for(self, model: str) -> ModelLimits | None:
-        """The configured limits, without `headroom` taken off. None: nobody configured any, so they are learned.
-
-        Raises LookupError for a model that the key doesn't serve.
-        """
-        limits = self.models.get(self.quota_scope(model)) if self.models else self.limits
-        return limits or None
-
-    def quota_scope(self, model: str) -> str:
-        """What names the pool that `model` draws from, within the key's quota group.
-
-        It is the pattern that matches, as it is written: all models that match `gpt-4o*` share its limits. For
-        limits at the key, which cover all its models together, it is `*`. Where limits have to be learned, it is the
-        model's own name, since providers count each model for itself.
-
-        Raises LookupError for a model that the key doesn't serve.
-        """
+    def settings_for(self, model: str) -> ModelSettings:
+        """What is configured for `model` itself. Raises LookupError for a model that the key doesn't serve."""
         if not self.models:
-            return ANY_MODEL if self.limits else model
+            return ModelSettings(self.limits or ModelLimits())
         pattern = best_pattern(self.models, model)
         if pattern is None:
             raise LookupError(f"key {self.name} doesn't serve the model {model}")
-        return pattern if self.models[pattern] else model
+        return self.models[pattern]
+
+    def pools_for(self, model: str) -> tuple[Pool, ...]:
+        """The one or two pools that `model` draws on, the outermost first.
+
+        One, where the key has no group (its own pool), where its group has no limits apart from the key's (the
+        group's pool), and where only its group has some for this model. Two, where both have: the group's, and in
+        it the one of the key's project.
+
+        Raises LookupError for a model that the key doesn't serve.
+        """
+        limits = self.settings_for(model).limits
+        if self.group_settings is None:
+            return (pool_of("group" if self.group else "own", self.models, self.limits, model),)
+        outer = self.group_settings.pool_for(model)
+        return (outer, pool_of("own", self.models, self.limits, model)) if limits else (outer,)
 
     def unset_variables(self, env: Environment) -> tuple[str, ...]:
         """The variables that its secrets need and that are not set, each once."""

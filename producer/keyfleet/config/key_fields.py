@@ -8,14 +8,16 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from limits import RateLimitItem
-from yaml.nodes import MappingNode, Node, ScalarNode
+from yaml.nodes import Node
 
 from keyfleet.config.environment import Environment
-from keyfleet.config.key_config import KEY_NAME_PATTERN, PROVIDERS, Provider
-from keyfleet.config.model_limits import ModelLimits, parse_limits
-from keyfleet.config.notation import parse_duration_s, parse_percentage
+from keyfleet.config.key_config import DEFAULT_AZURE_API_VERSION, KEY_NAME_PATTERN, PROVIDERS, Provider
+from keyfleet.config.limit_fields import LIMIT_FIELDS, read_limit
+from keyfleet.config.model_fields import read_models
+from keyfleet.config.model_settings import ModelSettings
+from keyfleet.config.notation import parse_duration_s, parse_percentage, parse_yes_no
 from keyfleet.config.references import ProxyUrl, SecretReference, expand_variables
-from keyfleet.config.yaml_document import YamlDocument, is_null
+from keyfleet.config.yaml_document import YamlDocument
 from keyfleet.errors import ConfigurationError
 
 __all__ = ["KEY_FIELDS", "OWN_FIELDS", "FieldReader", "check_base_url"]
@@ -25,6 +27,7 @@ OWN_FIELDS = ("name", "api_key")
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BARE_VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
+_API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?|v1|preview|latest")
 _MIN_SECRET_CHARACTERS = 20
 
 T = TypeVar("T")
@@ -86,30 +89,16 @@ class FieldReader:
         return headers
 
     def _limits(self, field: str, node: Node) -> tuple[RateLimitItem, ...]:
-        items: list[str] = []
-        for item in self._document.items(node):
-            items.append(self._document.text(item, f"`{field}`"))
-            self._parsed(field, item, lambda text: parse_limits([text]))
-        try:
-            return parse_limits(items)
-        except ValueError as error:
-            raise self._document.error(node, f"`{field}`: {error}") from None
+        return read_limit(self._document, field, node)
 
-    def _models(self, field: str, node: Node) -> dict[str, ModelLimits]:
-        """A mapping of patterns to limits, or only a list of patterns, whose limits are learned."""
-        if isinstance(node, MappingNode):
-            entries = self._document.entries(node, f"`{field}`")
-            return {pattern: self._model_limits(value) for pattern, (_, value) in entries.items()}
-        patterns = [self._document.text(item, f"`{field}`") for item in self._document.items(node)]
-        return {pattern: ModelLimits() for pattern in patterns}
+    def _models(self, field: str, node: Node) -> dict[str, ModelSettings]:
+        return read_models(self._document, node)
 
-    def _model_limits(self, node: Node) -> ModelLimits:
-        if is_null(node):
-            return ModelLimits()
-        if isinstance(node, ScalarNode):
-            raise self._document.error(node, "limits of a model: expected for example {requests: 500/minute}")
-        fields = self._document.fields(node, "limits of a model", ("requests", "tokens"))
-        return ModelLimits(**{name: self._limits(name, value) for name, (_, value) in fields.items()})
+    def _api_version(self, field: str, node: Node) -> str:
+        return self._parsed(field, node, _parse_api_version)
+
+    def _yes_no(self, field: str, node: Node) -> bool:
+        return self._parsed(field, node, parse_yes_no)
 
 
 _READERS: dict[str, Callable[[FieldReader, str, Node], Any]] = {
@@ -126,9 +115,10 @@ _READERS: dict[str, Callable[[FieldReader, str, Node], Any]] = {
     "concurrency": FieldReader._count,
     "workers": FieldReader._count,
     "headroom": FieldReader._headroom,
+    "api_version": FieldReader._api_version,
+    "refunds": FieldReader._yes_no,
     "models": FieldReader._models,
-    "requests": FieldReader._limits,
-    "tokens": FieldReader._limits,
+    **dict.fromkeys(LIMIT_FIELDS, FieldReader._limits),
 }
 
 KEY_FIELDS = tuple(_READERS)
@@ -174,6 +164,12 @@ def _parse_header_value(text: str) -> str:
     if not text.strip() or not text.isascii() or not text.isprintable():
         raise ValueError("expected printable ASCII text")
     return text.strip()
+
+
+def _parse_api_version(text: str) -> str:
+    if not _API_VERSION.fullmatch(text):
+        raise ValueError(f"expected a version of Azure's interface such as {DEFAULT_AZURE_API_VERSION}")
+    return text
 
 
 def _parse_count(text: str) -> int:

@@ -1,6 +1,7 @@
-"""Reads the keys file: `keys:` and `defaults:` in YAML, or openai-manager's `auth…` sections.
+"""Reads the keys file: `keys:`, `defaults:` and `groups:` in YAML, or openai-manager's `auth…` sections.
 
-A key's own field replaces the whole field of `defaults`, and an empty one (`proxy:`) removes it. An unset
+A key's own field replaces the whole field of `defaults`, and an empty one (`proxy:`) removes it. The limits of a
+group that stands under `groups` are its organisation's, and a key's own limits are then its project's. An unset
 `${VARIABLE}` in a secret is no error here, since not every host that reads the file runs every key: see
 `KeyConfig.unset_variables` and `check_variables`.
 """
@@ -11,6 +12,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,17 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 from keyfleet.config.environment import Environment
 from keyfleet.config.key_config import DEFAULT_BASE_URLS, KeyConfig
 from keyfleet.config.key_fields import KEY_FIELDS, OWN_FIELDS, FieldReader
-from keyfleet.config.model_limits import ModelLimits
+from keyfleet.config.limit_fields import LIMIT_FIELDS, over_defaults, read_limits
+from keyfleet.config.model_fields import check_limits_stand_apart, check_used_groups, read_group
 from keyfleet.config.openai_manager import is_openai_manager_file, openai_manager_keys
 from keyfleet.config.yaml_document import Entries, YamlDocument, is_null, line_number
 from keyfleet.errors import ConfigurationError, KeysFileError
 
-__all__ = ["check_variables", "load_keys_file"]
+__all__ = ["TOP_FIELDS", "check_variables", "load_keys_file"]
 
 logger = logging.getLogger(__name__)
 
-_LIMIT_FIELDS = ("requests", "tokens")
+TOP_FIELDS = ("keys", "defaults", "groups")
 
 
 def load_keys_file(path: Path, env: Environment) -> tuple[KeyConfig, ...]:
@@ -60,7 +63,7 @@ def _keys(document: YamlDocument, env: Environment) -> tuple[KeyConfig, ...]:
         raise KeysFileError("holds no keys; `keyfleet init --force` writes an example", path=document.path)
     if is_openai_manager_file(root):
         return openai_manager_keys(document, env)
-    top = document.fields(root, "a keys file", ("keys", "defaults"))
+    top = document.fields(root, "a keys file", TOP_FIELDS)
     if "keys" not in top:
         raise document.error(root, "`keys` is missing; expected a list of keys under it")
     key_node, list_node = top["keys"]
@@ -70,7 +73,20 @@ def _keys(document: YamlDocument, env: Environment) -> tuple[KeyConfig, ...]:
         raise document.error(list_node, "`keys`: expected a list (- name: …)")
     reader = FieldReader(document, env)
     defaults = _defaults(document, reader, top)
-    return tuple(_key(document, reader, defaults, node) for node in list_node.value)
+    groups = _groups(document, reader, top)
+    settings = {name: read_group(document, name, node) for name, (_, node) in groups.items()}
+    keys = tuple(_key(document, reader, defaults, node) for node in list_node.value)
+    check_used_groups(document, groups, [key.group for key in keys if key.group])
+    return tuple(replace(key, group_settings=settings.get(key.group)) if key.group else key for key in keys)
+
+
+def _groups(document: YamlDocument, reader: FieldReader, top: Entries) -> Entries:
+    if "groups" not in top or is_null(top["groups"][1]):
+        return {}
+    entries = document.entries(top["groups"][1], "`groups`")
+    for key_node, _ in entries.values():
+        reader.read("group", key_node)
+    return entries
 
 
 def _defaults(document: YamlDocument, reader: FieldReader, top: Entries) -> Entries:
@@ -86,33 +102,24 @@ def _defaults(document: YamlDocument, reader: FieldReader, top: Entries) -> Entr
     for field, (_, value) in entries.items():
         if not is_null(value):
             reader.read(field, value)
+    read_limits(document, entries)
     return entries
 
 
 def _key(document: YamlDocument, reader: FieldReader, defaults: Entries, node: Node) -> KeyConfig:
     own = document.fields(node, "a key", KEY_FIELDS)
-    entries = {field: entry for field, entry in {**defaults, **own}.items() if not is_null(entry[1])}
+    entries = {field: entry for field, entry in over_defaults(own, defaults).items() if not is_null(entry[1])}
     for field in OWN_FIELDS:
         if field not in entries:
             raise document.error(node, f"a key: `{field}` is missing")
-    values = {field: reader.read(field, value) for field, (_, value) in entries.items()}
-    _check_limits(document, entries)
-    return KeyConfig(**_with_limits(values), base_url=_base_url(document, node, values), line_number=line_number(node))
-
-
-def _with_limits(values: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of KeyConfig, with `requests` and `tokens` as one `limits`; `base_url` apart."""
-    limits = ModelLimits(**{field: values[field] for field in _LIMIT_FIELDS if field in values})
-    others = {field: value for field, value in values.items() if field not in (*_LIMIT_FIELDS, "base_url")}
-    return {**others, "limits": limits or None}
-
-
-def _check_limits(document: YamlDocument, entries: Entries) -> None:
-    """Limits at the key beside `models` could mean two things, so they are refused."""
-    for field in _LIMIT_FIELDS:
-        if "models" in entries and field in entries:
-            key_node, _ = entries[field]
-            raise document.error(key_node, f"`{field}` beside `models`; expected the limits at each model")
+    check_limits_stand_apart(document, entries)
+    values = {field: reader.read(field, value) for field, (_, value) in entries.items() if field not in LIMIT_FIELDS}
+    values["base_url"] = _base_url(document, node, values)
+    if values.get("provider") != "azure":
+        if "api_version" in own and "api_version" in values:
+            raise document.error(own["api_version"][0], "`api_version`: only the provider azure has one")
+        values["api_version"] = None
+    return KeyConfig(**values, limits=read_limits(document, entries) or None, line_number=line_number(node))
 
 
 def _base_url(document: YamlDocument, node: Node, values: dict[str, Any]) -> str:

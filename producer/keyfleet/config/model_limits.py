@@ -10,10 +10,13 @@ from fnmatch import fnmatchcase
 
 from limits import RateLimitItem, RateLimitItemPerMinute, parse_many
 
+from keyfleet.config.notation import LARGEST_AMOUNT, parse_amount
+
 __all__ = ["ModelLimits", "best_pattern", "parse_limits", "scaled_amount", "with_minute_limit"]
 
 MINUTE_S = 60
 
+_SHORT_AMOUNT = re.compile(r"\d[\d_]*(?:\.\d+)?\s*[kKM](?=\s*(?:/|per\b))", re.ASCII)
 _WILDCARD = re.compile(r"[*?\[]")
 _LIMIT_EXPECTED = "expected a limit such as 500/minute, 10/second or 10000/day"
 
@@ -32,7 +35,7 @@ class ModelLimits:
 def parse_limits(texts: Iterable[str]) -> tuple[RateLimitItem, ...]:
     """The limits in `texts`, each one or several in the notation of `limits` (`500/minute`, `600/10 second`).
 
-    Raises ValueError, which says what is expected.
+    Amounts may be short (`450k/minute`, `1.5M/day`). Raises ValueError, which says what is expected.
     """
     items: list[RateLimitItem] = []
     for text in texts:
@@ -46,20 +49,21 @@ def parse_limits(texts: Iterable[str]) -> tuple[RateLimitItem, ...]:
 
 def _parse(text: str) -> list[RateLimitItem]:
     try:
-        items = parse_many(text)
+        items = parse_many(_SHORT_AMOUNT.sub(lambda match: str(parse_amount(match[0])), text))
     except ValueError:
         raise ValueError(_LIMIT_EXPECTED) from None
-    if not items or any(item.amount < 1 for item in items):
+    if not items or any(not 1 <= item.amount <= LARGEST_AMOUNT for item in items):
         raise ValueError(f"{_LIMIT_EXPECTED}, of at least 1")
     return items
 
 
-def scaled_amount(item: RateLimitItem, share: float) -> int:
-    """`share` (0 to 1) of the limit's amount, rounded down, at least 1.
+def scaled_amount(item: RateLimitItem | int, share: float) -> int:
+    """`share` (0 to 1) of an amount, or of a limit's, rounded down, at least 1.
 
     In decimals, since in floats 29 % of 100 would be 28.
     """
-    return max(1, int(item.amount * Decimal(str(round(share, 9)))))
+    amount = item if isinstance(item, int) else item.amount
+    return max(1, int(amount * Decimal(str(round(share, 9)))))
 
 
 def with_minute_limit(items: tuple[RateLimitItem, ...], amount: int | None) -> tuple[RateLimitItem, ...]:

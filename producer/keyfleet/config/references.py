@@ -123,6 +123,13 @@ class ProxyUrl(SecretReference):
         if self.is_literal:
             check_proxy_url(self._text)
 
+    @property
+    def has_literal_credentials(self) -> bool:
+        """Whether a password stands here that is no variable's or file's; a user without one may be a token."""
+        user_info = self._text.rpartition("@")[0].rpartition("://")[2]
+        password = user_info.partition(":")[2] or user_info
+        return not self.is_file and bool(_VARIABLE.sub("", password))
+
     def _shown(self) -> str:
         return self._text if self.is_file else redact_url(self._text)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keyfleet.config.environment import Environment
+from keyfleet.config.notation import parse_size_bytes
 
 __all__ = ["Settings", "check_broker_url", "check_fleet", "parse_log_level"]
 
@@ -21,6 +22,9 @@ MIN_LEASE_S = 1.0
 DEFAULT_TIMEOUT_S = 600.0
 """Read timeout of a call: long answers of slow models take minutes."""
 
+DEFAULT_SHUTDOWN_TIMEOUT_S = 60.0
+"""How long a worker that was told to stop finishes calls under way; Docker, if not told otherwise, kills at 10 s."""
+
 DEFAULT_CONNECT_TIMEOUT_S = 10.0
 """A provider or proxy that takes no connection within this is taken as unreachable."""
 
@@ -28,7 +32,14 @@ DEFAULT_GUARD_MS = 100
 DEFAULT_GUARD_SHARE = 0.0025
 """Each window is widened by the larger of 100 ms and 0.25 % of itself, against jitter on the way to the provider."""
 
-BROKER_SCHEMES = ("redis", "rediss", "unix", "redis+socket")
+DEFAULT_KEEP_JOBS_S = 7 * 86_400.0
+"""How long the record of a done job stays for `keyfleet jobs`."""
+
+DEFAULT_OUTCOME_TTL_S = 7 * 86_400.0
+"""A job whose producer was not seen for so long is removed, with the outcomes that nobody collected."""
+
+DEFAULT_MIN_FREE_DISK_BYTES = 100_000_000
+"""Below this much free space nothing more is fed: what is under way still has to be written."""
 
 _FLEET = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
@@ -40,8 +51,8 @@ class Settings:
     `broker_url` None means the embedded server. It may hold a password, so it is left out of `repr`; messages show
     it through `redact_url`. `concurrency` bounds the calls under way of each key (None: as many as it takes, within
     reason), `max_calls` those of all keys that one `run` starts workers for (None: no bound). `use` is the share of
-    every limit that this fleet may use. `log_level` is a number as in `logging`. `give_up_after_s` None waits for
-    ever.
+    every limit that this fleet may use. `workers_per_key` is how many workers may lease one key (None: as many as the
+    key says). `log_level` is a number as in `logging`. `give_up_after_s` None waits for ever.
     """
 
     state_dir: Path
@@ -56,10 +67,15 @@ class Settings:
     connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
     timeout_attempts: int = 2
     concurrency: int | None = None
+    workers_per_key: int | None = None
+    shutdown_timeout_s: float = DEFAULT_SHUTDOWN_TIMEOUT_S
     max_calls: int | None = None
     guard_ms: int = DEFAULT_GUARD_MS
     guard_share: float = DEFAULT_GUARD_SHARE
     give_up_after_s: float | None = None
+    keep_jobs_s: float = DEFAULT_KEEP_JOBS_S
+    outcome_ttl_s: float = DEFAULT_OUTCOME_TTL_S
+    min_free_disk_bytes: int = DEFAULT_MIN_FREE_DISK_BYTES
     workers: bool = True
     ordered: bool = False
     progress: bool = True
@@ -91,12 +107,19 @@ class Settings:
             ),
             timeout_attempts=env.get_int("KEYFLEET_TIMEOUT_ATTEMPTS", default=2),
             concurrency=env.get_int("KEYFLEET_CONCURRENCY", "COROTINE_PER_AUTH", default=None),
+            workers_per_key=env.get_int("KEYFLEET_WORKERS_PER_KEY", default=None),
+            shutdown_timeout_s=env.get_duration_s("KEYFLEET_SHUTDOWN_TIMEOUT", default=DEFAULT_SHUTDOWN_TIMEOUT_S),
             max_calls=env.get_int(
                 "KEYFLEET_MAX_CALLS", "OPENAI_GLOBAL_NUM_REQUEST_LIMIT", "GLOBAL_NUM_REQUEST_LIMIT", default=None
             ),
             guard_ms=env.get_int("KEYFLEET_GUARD_MS", default=DEFAULT_GUARD_MS, minimum=0),
             guard_share=env.get_percentage("KEYFLEET_GUARD_SHARE", default=DEFAULT_GUARD_SHARE),
             give_up_after_s=env.get_duration_s("KEYFLEET_GIVE_UP_AFTER", "KEYFLEET_GIVE_UP_AFTER_S", default=None),
+            keep_jobs_s=env.get_duration_s("KEYFLEET_KEEP_JOBS", default=DEFAULT_KEEP_JOBS_S),
+            outcome_ttl_s=env.get_duration_s("KEYFLEET_OUTCOME_TTL", default=DEFAULT_OUTCOME_TTL_S),
+            min_free_disk_bytes=env.get_parsed(
+                "KEYFLEET_MIN_FREE_DISK", default=DEFAULT_MIN_FREE_DISK_BYTES, parse=parse_size_bytes
+            ),
             workers=env.get_bool("KEYFLEET_WORKERS", default=True),
             ordered=env.get_bool("KEYFLEET_ORDERED", default=False),
             progress=env.get_bool("KEYFLEET_PROGRESS", default=True),
@@ -110,10 +133,9 @@ class Settings:
 
 def check_broker_url(url: str) -> str:
     """`url`, if it is one of a Redis-compatible server. Raises ValueError, which doesn't show it."""
-    scheme, separator, rest = url.partition("://")
-    if scheme.lower() not in BROKER_SCHEMES or not separator or not rest:
-        raise ValueError("expected a Redis address such as redis://host:6379/0, rediss://… or unix:///path.sock")
-    return url
+    from keyfleet.broker_address import check_address  # brings redis, which not every command needs
+
+    return check_address(url)
 
 
 def check_fleet(name: str) -> str:

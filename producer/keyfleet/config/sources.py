@@ -111,5 +111,6 @@ def _with_minute_limits(key: KeyConfig, requests: int | None, tokens: int | None
         return ModelLimits(with_minute_limit(limits.requests, requests), with_minute_limit(limits.tokens, tokens))
 
     if key.models:
-        return replace(key, models={pattern: changed(limits) for pattern, limits in key.models.items()})
+        models = {name: replace(settings, limits=changed(settings.limits)) for name, settings in key.models.items()}
+        return replace(key, models=models)
     return replace(key, limits=changed(key.limits or ModelLimits()))

@@ -77,6 +77,10 @@ class EmbeddedServer:
     ) -> None:
         self.release()
 
+    def has_state(self) -> bool:
+        """Whether a server was ever started in this state directory."""
+        return (self._dir / "users.lock").exists()
+
     def start(self) -> None:
         """Become a user: join the server that runs, or start it. Raises BrokerUnavailable."""
         with self._starting():

@@ -1,14 +1,18 @@
-"""How requests and outcomes are written into Redis."""
+"""How requests and outcomes are written into Redis, and how they are read back: never trusting what lies there."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keyfleet.checked_json import CONTRACT_VERSION, Fields, is_count, parse_json
 from keyfleet.contract import AttemptError, Outcome, Request
+from keyfleet.errors import MalformedEntry
 
 __all__ = [
+    "MALFORMED_OUTCOME",
     "JobOptions",
     "Taken",
     "decode_attempts",
@@ -19,7 +23,13 @@ __all__ = [
     "encode_record",
     "request_key",
     "split_request_key",
+    "unreadable_outcome",
 ]
+
+MALFORMED_OUTCOME = "malformed_outcome"
+"""Code of the error that stands for an outcome which can't be read."""
+
+_NO_PATH = re.compile(r"[\s\\\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ def _dump(value: Any) -> str:
 def encode_record(request: Request, options: JobOptions) -> bytes:
     """The header as JSON, a newline, and the body."""
     header: dict[str, Any] = {
+        "v": CONTRACT_VERSION,
         "endpoint": request.endpoint,
         "model": request.model,
         "attempts": [options.max_attempts, options.timeout_attempts],
@@ -81,23 +92,41 @@ def encode_record(request: Request, options: JobOptions) -> bytes:
 
 
 def decode_record(key: str, token: str, cost_tokens: int, record: bytes, attempts: bytes) -> Taken:
-    """A request as `take` handed it out."""
-    header_text, _, body = record.partition(b"\n")
-    header = json.loads(header_text)
-    max_attempts, timeout_attempts = header["attempts"]
-    options = JobOptions(max_attempts, header["timeout_s"], timeout_attempts)
+    """A request as `take` handed it out. Raises MalformedEntry, which shows nothing of it."""
+    header_text, newline, body = record.partition(b"\n")
+    header = Fields.of_text(header_text)
+    header.check_version()
+    if not newline or not is_count(cost_tokens):
+        raise MalformedEntry("expected a body and a cost of 0 or more tokens")
     return Taken(
         key,
         token,
         cost_tokens,
         record,
-        header["endpoint"],
-        header["model"],
+        _endpoint(header.text("endpoint")),
+        header.text("model"),
         body,
-        header.get("context", {}),
-        options,
+        header.members("context"),
+        _options(header),
         decode_attempts(attempts),
     )
+
+
+def _endpoint(path: str) -> str:
+    """`path`, if it is one: what follows a key's base URL must not be able to change the host."""
+    if not path.startswith("/") or _NO_PATH.search(path):
+        raise MalformedEntry("`endpoint`: expected a path such as /v1/embeddings, without blanks")
+    return path
+
+
+def _options(header: Fields) -> JobOptions:
+    counts = header.get("attempts")
+    if not isinstance(counts, list) or len(counts) != 2 or not all(is_count(count) for count in counts):
+        raise MalformedEntry("`attempts`: expected two whole numbers")
+    timeout_s = header.number("timeout_s")
+    if not timeout_s:
+        raise MalformedEntry("`timeout_s`: expected a number above 0")
+    return JobOptions(counts[0], timeout_s, counts[1])
 
 
 def encode_attempts(attempts: tuple[AttemptError, ...]) -> str:
@@ -106,13 +135,36 @@ def encode_attempts(attempts: tuple[AttemptError, ...]) -> str:
 
 
 def decode_attempts(text: bytes | str) -> tuple[AttemptError, ...]:
-    """Failed attempts from JSON; an empty text is none."""
-    return tuple(AttemptError(**attempt) for attempt in json.loads(text)) if text else ()
+    """Failed attempts from JSON; an empty text is none. Raises MalformedEntry."""
+    return _attempts(parse_json(text)) if text else ()
+
+
+def _attempts(rows: Any) -> tuple[AttemptError, ...]:
+    if not isinstance(rows, list):
+        raise MalformedEntry("expected a list of failed attempts")
+    found = []
+    for row in rows:
+        fields = Fields(row)
+        found.append(
+            AttemptError(
+                fields.count_or_none("status"),
+                fields.text("code"),
+                fields.text("message"),
+                fields.text_or_none("key_name"),
+                fields.number("at_s"),
+            )
+        )
+    return tuple(found)
 
 
 def encode_outcome(outcome: Outcome) -> str:
     """The outcome as JSON, without the answer's body, the context and the request's body, which travel beside it."""
-    fields: dict[str, Any] = {"ok": outcome.ok, "attempts": outcome.attempts, "finished_s": outcome.finished_s}
+    fields: dict[str, Any] = {
+        "v": CONTRACT_VERSION,
+        "ok": outcome.ok,
+        "attempts": outcome.attempts,
+        "finished_s": outcome.finished_s,
+    }
     if outcome.status is not None:
         fields["status"] = outcome.status
     if outcome.errors:
@@ -129,21 +181,64 @@ def encode_outcome(outcome: Outcome) -> str:
 
 
 def decode_outcome(entry: dict[bytes, bytes]) -> Outcome:
-    """An outcome from one entry of a job's stream."""
-    fields = json.loads(entry[b"outcome"])
-    header_text, newline, request_body = entry[b"record"].partition(b"\n")
-    _, request_id = split_request_key(entry[b"request"].decode())
+    """An outcome from one entry of a job's stream. Raises MalformedEntry.
+
+    An answer is kept even where the request that stands beside it can't be read: it was paid for.
+    """
+    fields = Fields.of_text(entry.get(b"outcome", b""))
+    fields.check_version()
+    body = entry.get(b"body")
+    if body is None:
+        raise MalformedEntry("`body`: expected the answer's text")
+    header_text, newline, request_body = entry.get(b"record", b"").partition(b"\n")
     return Outcome(
-        id=request_id,
-        ok=fields["ok"],
-        status=fields.get("status"),
-        body=None if fields.get("no_body") else entry[b"body"],
-        attempts=fields["attempts"],
-        errors=tuple(AttemptError(**error) for error in fields.get("errors", ())),
-        key_name=fields.get("key_name"),
-        request_id=fields.get("request_id"),
-        tokens=fields.get("tokens", 0),
-        finished_s=fields["finished_s"],
-        context=json.loads(header_text).get("context", {}),
+        id=_request_id(entry),
+        ok=fields.flag("ok"),
+        status=fields.count_or_none("status"),
+        body=None if fields.get("no_body") else body,
+        attempts=fields.count("attempts"),
+        errors=_attempts(fields.get("errors") or []),
+        key_name=fields.text_or_none("key_name"),
+        request_id=fields.text_or_none("request_id"),
+        tokens=fields.count("tokens", 0),
+        finished_s=fields.number("finished_s"),
+        context=_context(header_text),
         request_body=request_body if newline else None,
     )
+
+
+def unreadable_outcome(entry: dict[bytes, bytes], error: MalformedEntry) -> Outcome:
+    """A final error in place of an outcome that can't be read; its id is '' where not even that can be."""
+    try:
+        request_id = _request_id(entry)
+    except MalformedEntry:
+        request_id = ""
+    header_text, newline, request_body = entry.get(b"record", b"").partition(b"\n")
+    attempt = AttemptError(None, MALFORMED_OUTCOME, f"the outcome in the broker can't be read: {error}")
+    return Outcome(
+        id=request_id,
+        ok=False,
+        status=None,
+        body=None,
+        attempts=1,
+        errors=(attempt,),
+        context=_context(header_text),
+        request_body=request_body if newline else None,
+    )
+
+
+def _request_id(entry: dict[bytes, bytes]) -> str:
+    try:
+        _, request_id = split_request_key(entry.get(b"request", b"").decode())
+    except UnicodeDecodeError:
+        request_id = ""
+    if not request_id:
+        raise MalformedEntry("`request`: expected a job and a request of it")
+    return request_id
+
+
+def _context(header_text: bytes) -> dict[str, Any]:
+    try:
+        return Fields.of_text(header_text).members("context")
+    except MalformedEntry:
+        return {}

@@ -9,8 +9,18 @@ import redis
 
 from keyfleet import redis_keys
 from keyfleet.contract import Outcome, Request
-from keyfleet.ledger.codec import JobOptions, decode_outcome, encode_record, request_key, split_request_key
-from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list
+from keyfleet.errors import JobCancelled, MalformedEntry
+from keyfleet.ledger.codec import (
+    JobOptions,
+    decode_outcome,
+    encode_record,
+    request_key,
+    split_request_key,
+    unreadable_outcome,
+)
+from keyfleet.ledger.job_failures import FAILURES_LUA
+from keyfleet.ledger.job_record import KEEP_JOBS_MS, Closing, JobFacts, ProducerWord, Withdrawn
+from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list, queue_names_in
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
 from keyfleet.tickets import PRIORITIES, REQUESTS_PER_TICKET
@@ -25,18 +35,33 @@ class JobLedger:
     """One job's requests and outcomes in the ledger of `fleet`."""
 
     def __init__(
-        self, client: redis.Redis, fleet: str, job_id: str, options: JobOptions, *, declare_flags: bool = True
+        self,
+        client: redis.Redis,
+        fleet: str,
+        job_id: str,
+        options: JobOptions,
+        *,
+        facts: JobFacts | None = None,
+        keep_ms: int = KEEP_JOBS_MS,
+        declare_flags: bool = True,
     ) -> None:
+        """`facts` say what the job is, for those who list jobs; its record stays for `keep_ms` when it is done."""
         self._client = client
         self._fleet = fleet
         self._options = options
+        self._facts = facts or JobFacts()
+        self._keep_ms = keep_ms
         self.job_id = job_id
-        self._accept = self._script(client, "accept.lua", declare_flags)
-        self._withdraw = self._script(client, "withdraw.lua", declare_flags)
 
-    @staticmethod
-    def _script(client: redis.Redis, name: str, declare_flags: bool) -> Script:
-        return Script(client, load_source(QUEUE_LUA, (LUA_PACKAGE, name), declare_flags=declare_flags))
+        def script(name: str, *before: tuple[str, str]) -> Script:
+            return Script(client, load_source(*before, (LUA_PACKAGE, name), declare_flags=declare_flags))
+
+        self._accept = script("accept.lua", QUEUE_LUA)
+        self._withdraw = script("withdraw.lua", QUEUE_LUA)
+        self._open = script("open.lua")
+        self._seen = script("seen.lua")
+        self._note_failures = script("note_failures.lua", FAILURES_LUA)
+        self._close = script("close.lua")
 
     @property
     def _job_key(self) -> str:
@@ -46,23 +71,39 @@ class JobLedger:
     def _stream_key(self) -> str:
         return redis_keys.job_outcomes(self._fleet, self.job_id)
 
-    def open(self) -> None:
-        """Make the job known. Does no harm to a job that is known already."""
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.sadd(redis_keys.jobs(self._fleet), self.job_id)
-        pipeline.hset(self._job_key, mapping={"echo": int(self._options.echo)})
-        pipeline.execute()
+    def open(self, *, begins: bool = False, succeeded: int = 0, failed: int = 0) -> None:
+        """Make the job known. Does no harm to a job that is known already.
+
+        `begins`: a producer begins to run it, so it isn't cancelled any more. `succeeded` and `failed` are the
+        outcomes that it has written.
+        """
+        arguments: list[Any] = [self.job_id, int(begins), int(self._options.echo), succeeded, failed]
+        for pair in self._facts.fields().items():
+            arguments += pair
+        self._open(_record_keys(self._fleet, self.job_id), arguments)
+
+    def say_alive(self, *, leaves: bool = False) -> ProducerWord:
+        """Say that the producer runs the job, or that it leaves it undone; hear whether it was cancelled."""
+        return ProducerWord(self._seen([self._job_key], [int(leaves)]).decode())
 
     def is_known(self) -> bool:
         """Whether the server knows the job; if not although it was opened, the server was wiped."""
         return bool(self._client.hexists(self._job_key, "echo"))
 
-    def close(self) -> None:
-        """Remove what is left of a job whose outcomes are all collected."""
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.delete(self._job_key, self._stream_key)
-        pipeline.srem(redis_keys.jobs(self._fleet), self.job_id)
-        pipeline.execute()
+    def close(self, closing: Closing | None = None) -> None:
+        """End a job whose outcomes are all collected; what it was and how it ended stays for a while."""
+        closing = closing or Closing()
+        own = _record_keys(self._fleet, self.job_id)
+        if closing.into is None:
+            keys, ids = own, [self.job_id, ""]
+        else:
+            keys, ids = [*_record_keys(*closing.into), *own], [closing.into[1], self.job_id]
+        self._close(keys, [*ids, self._keep_ms, *closing.arguments(self._facts)])
+
+    def note_failures(self, groups: Sequence[tuple[str, int, str]]) -> None:
+        """Count requests that failed without ever being accepted: (reason, count, example) of each reason."""
+        keys = _record_keys(self._fleet, self.job_id)[1:4]
+        self._note_failures(keys, [part for group in groups for part in group])
 
     def accept(self, queue: str, requests: Sequence[Request], *, batch: str = "") -> list[bool]:
         """Write `requests` into `queue`; False stands for each that the ledger has already.
@@ -71,7 +112,7 @@ class JobLedger:
         request that was accepted then, and has its outcome by now, is not accepted a second time. A job remembers its
         last batch only, so this holds for one thread that accepts at a time.
 
-        Raises redis.exceptions.OutOfMemoryError, having written nothing, when the server is full.
+        Raises redis.exceptions.OutOfMemoryError, having written nothing, when the server is full, and JobCancelled.
         """
         keys = [*queue_key_list(self._fleet, queue), QueueKeys(self._fleet, queue).sequence]
         keys += [redis_keys.queues(self._fleet), self._job_key]
@@ -83,31 +124,49 @@ class JobLedger:
                 request.cost_tokens,
                 encode_record(request, self._options),
             ]
-        return [bool(flag) for flag in self._accept(keys, arguments)]
+        accepted = self._accept(keys, arguments)
+        if accepted == b"cancelled":
+            raise JobCancelled("the job was cancelled")
+        return [bool(flag) for flag in accepted]
 
-    def withdraw(self, queue: str, request_ids: Sequence[str]) -> list[bool]:
-        """Take requests out of `queue` that no worker holds; False stands for each that is running or gone."""
+    def withdraw(self, queue: str, request_ids: Sequence[str]) -> list[Withdrawn]:
+        """Take requests out of `queue` that no worker holds."""
         ids = [request_key(self.job_id, request_id) for request_id in request_ids]
-        return [bool(flag) for flag in self._withdraw(queue_key_list(self._fleet, queue), ids)]
+        return [Withdrawn(found) for found in self._withdraw([*queue_key_list(self._fleet, queue), self._job_key], ids)]
 
     def queue_names(self) -> list[str]:
         """All queues of the fleet, in no order."""
-        return [name.decode() for name in cast("set[bytes]", self._client.smembers(redis_keys.queues(self._fleet)))]
+        return queue_names_in(cast("set[bytes]", self._client.smembers(redis_keys.queues(self._fleet))))
 
     def open_ids(self, queue: str) -> Iterator[str]:
         """Ids of this job's requests that `queue` holds."""
         keys = QueueKeys(self._fleet, queue)
         for key, _ in self._client.hscan_iter(keys.places, match=f"{self.job_id}:*", count=SCAN_COUNT):
-            yield split_request_key(key.decode())[1]
+            yield split_request_key(key.decode(errors="replace"))[1]
+
+    def holds(self, request_id: str) -> bool:
+        """Whether any queue holds this job's request."""
+        pipeline = self._client.pipeline(transaction=False)
+        for queue in self.queue_names():
+            pipeline.hexists(QueueKeys(self._fleet, queue).requests, request_key(self.job_id, request_id))
+        return any(pipeline.execute())
 
     def outcomes(self, after: str, *, count: int, block_ms: int | None = None) -> list[tuple[str, Outcome]]:
-        """Up to `count` outcomes behind the stream's entry `after` ("0" for all), each with its entry's id."""
+        """Up to `count` outcomes behind the stream's entry `after` ("0" for all), each with its entry's id.
+
+        In place of one that can't be read stands a failed one (`unreadable_outcome`). Raises MalformedEntry for one
+        of a later version of the contract, which must stay where it is for a later Keyfleet.
+        """
         answer = cast(
             "list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]] | None",
             self._client.xread({self._stream_key: after}, count=count, block=block_ms),
         )
         entries = answer[0][1] if answer else []
-        return [(entry_id.decode(), decode_outcome(fields)) for entry_id, fields in entries]
+        return [(entry_id.decode(), _outcome(fields)) for entry_id, fields in entries]
+
+    def has_outcomes(self) -> bool:
+        """Whether outcomes wait to be collected."""
+        return bool(self._client.xlen(self._stream_key))
 
     def trim(self, through: str) -> None:
         """Drop the outcomes up to and with the entry `through`: they are safe elsewhere now."""
@@ -136,3 +195,23 @@ class JobLedger:
             pipeline.zcard(key)
         urgent, bulk, running, delayed = pipeline.execute()
         return {"ready": urgent + bulk, "running": running, "delayed": delayed}
+
+
+def _record_keys(fleet: str, job_id: str) -> list[str]:
+    """The first keys of `open.lua` and `close.lua`."""
+    return [
+        redis_keys.jobs(fleet),
+        redis_keys.job(fleet, job_id),
+        redis_keys.job_failures(fleet, job_id),
+        redis_keys.job_failure_examples(fleet, job_id),
+        redis_keys.job_outcomes(fleet, job_id),
+    ]
+
+
+def _outcome(entry: dict[bytes, bytes]) -> Outcome:
+    try:
+        return decode_outcome(entry)
+    except MalformedEntry as error:
+        if error.is_later:
+            raise
+        return unreadable_outcome(entry, error)

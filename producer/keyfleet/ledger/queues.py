@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
 from keyfleet.redis_keys import QueueKeys
 
-__all__ = ["LUA_PACKAGE", "QUEUE_LUA", "model_of", "queue_key_list", "queue_of"]
+__all__ = ["LUA_PACKAGE", "QUEUE_LUA", "model_of", "queue_key_list", "queue_names_in", "queue_of"]
 
 LUA_PACKAGE = "keyfleet.ledger.lua"
 QUEUE_LUA = (LUA_PACKAGE, "queue.lua")
@@ -20,6 +21,12 @@ def queue_of(model: str) -> str:
 def model_of(queue: str) -> str:
     """The model of a queue."""
     return unquote(queue)
+
+
+def queue_names_in(found: Iterable[bytes]) -> list[str]:
+    """Queue names as the broker has them, without any that `queue_of` can't have made."""
+    names = (name.decode("ascii", errors="replace") for name in found)
+    return [name for name in names if name and queue_of(model_of(name)) == name]
 
 
 def queue_key_list(fleet: str, queue: str) -> list[str]:

@@ -10,7 +10,8 @@ import redis
 
 from keyfleet import redis_keys
 from keyfleet.contract import AttemptError, Outcome
-from keyfleet.ledger.codec import encode_attempts, encode_outcome, split_request_key
+from keyfleet.ledger.codec import Taken, encode_attempts, encode_outcome, split_request_key
+from keyfleet.ledger.job_failures import FAILURES_LUA, failure_example
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
@@ -59,11 +60,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One beat of the fleet's reaper: whether this worker owns it, its time, and whether leases may expire."""
+    """One beat of the fleet's reaper: whether this worker owns it, its time, and whether leases may expire.
+
+    `epoch` names the time since the server was last empty: another one means that everything was lost in between.
+    """
 
     owned: bool
     now_ms: int
     may_expire: bool
+    epoch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +95,14 @@ class Transitions:
         def script(name: str, *before: tuple[str, str]) -> Script:
             return Script(client, load_source(*before, (LUA_PACKAGE, name), declare_flags=declare_flags))
 
-        self._finish = script("finish.lua", QUEUE_LUA)
+        self._finish = script("finish.lua", QUEUE_LUA, FAILURES_LUA)
         self._hand_back = script("hand_back.lua", QUEUE_LUA)
         self._retry = script("retry.lua", QUEUE_LUA)
         self._renew = script("renew.lua", QUEUE_LUA)
+        self._hold_again = script("hold_again.lua", QUEUE_LUA)
         self._reap = script("reap.lua", QUEUE_LUA)
         self._tick = script("tick.lua")
+        self._lose_model = script("lose_model.lua")
 
     def finish(self, queue: str, job_id: str, finishes: Sequence[Finish], pipeline: Any = None) -> Any:
         """Write outcomes of one job: 1 written, 0 not in the ledger, -1 the lease has passed on."""
@@ -103,33 +110,61 @@ class Transitions:
             *queue_key_list(self._fleet, queue),
             redis_keys.job(self._fleet, job_id),
             redis_keys.job_outcomes(self._fleet, job_id),
+            redis_keys.job_failures(self._fleet, job_id),
+            redis_keys.job_failure_examples(self._fleet, job_id),
         ]
         arguments: list[Any] = []
         for finish in finishes:
             outcome = finish.outcome
-            arguments += [finish.key, finish.token, int(outcome.ok), encode_outcome(outcome)]
+            arguments += [*map(_as_it_was, (finish.key, finish.token)), int(outcome.ok), encode_outcome(outcome)]
             arguments += [outcome.body or b"", finish.record]
+            arguments += ["", ""] if outcome.ok else [outcome.failure_reason, failure_example(outcome)]
         return self._finish(keys, arguments, pipeline)
 
-    def hand_back(self, queue: str, taken: Sequence[tuple[str, str]], pipeline: Any = None) -> Any:
-        """Return (request, token) pairs unsent, each to its old place."""
-        return self._hand_back(queue_key_list(self._fleet, queue), _flat(taken), pipeline)
+    def hand_back(
+        self, queue: str, taken: Sequence[tuple[str, str]], pipeline: Any = None, *, costs: Sequence[int | None] = ()
+    ) -> Any:
+        """Return (request, token) pairs unserved, each to its old place.
+
+        `costs` has what each costs from now on (tokens), None where that stays as it was; empty: it does for all.
+        """
+        new = ["" if cost_tokens is None else cost_tokens for cost_tokens in costs] or [""] * len(taken)
+        rows = [(key, token, cost) for (key, token), cost in zip(taken, new, strict=True)]
+        return self._hand_back(queue_key_list(self._fleet, queue), _flat(rows), pipeline)
+
+    def lose_model(self, queue: str, key_name: str, rest_ms: int) -> bool:
+        """Whether the key, which was told that it can't use `queue`'s model, leaves the queue to others for `rest_ms`.
+
+        False where no other key serves it now. Raises redis.RedisError.
+        """
+        keys = QueueKeys(self._fleet, queue)
+        return bool(self._lose_model([keys.capacity, keys.lost], [key_name, rest_ms]))
 
     def retry(self, queue: str, retries: Sequence[Retry], pipeline: Any = None) -> Any:
         """Keep requests back after a failed attempt."""
         rows = [(one.key, one.token, one.delay_ms, encode_attempts(one.attempts)) for one in retries]
         return self._retry(queue_key_list(self._fleet, queue), _flat(rows), pipeline)
 
-    def renew(self, queue: str, taken: Sequence[tuple[str, str]]) -> list[bool]:
-        """Prolong leases; False stands for each that has passed on."""
+    def renew(self, queue: str, taken: Sequence[tuple[str, str]]) -> list[int]:
+        """Prolong leases: 1 it stands again, 0 it has passed on, -1 the ledger doesn't know the request (any more)."""
         found = self._renew(queue_key_list(self._fleet, queue), [self._lease_ms, *_flat(taken)])
-        return [bool(flag) for flag in found]
+        return [int(flag) for flag in found]
+
+    def hold_again(self, queue: str, held: Sequence[Taken]) -> list[bool]:
+        """Put what a worker has in flight back into a ledger that may have lost it; False: another worker has it."""
+        keys = [*queue_key_list(self._fleet, queue), QueueKeys(self._fleet, queue).sequence]
+        rows = [
+            (one.key, one.token, one.cost_tokens, one.record, encode_attempts(one.attempts) if one.attempts else "")
+            for one in held
+        ]
+        arguments = [queue, self._lease_ms, *_flat(rows)]
+        return [bool(flag) for flag in self._hold_again([*keys, redis_keys.queues(self._fleet)], arguments)]
 
     def tick(self, worker_id: str) -> Beat:
         """Try to own the fleet's reaper for one beat."""
         arguments = [worker_id, REAPER_LOCK_MS, self._lease_ms, SILENCE_MS]
-        owned, now_ms, may_expire = self._tick([redis_keys.reaper(self._fleet)], arguments)
-        return Beat(bool(owned), int(now_ms), bool(may_expire))
+        owned, now_ms, may_expire, epoch = self._tick([redis_keys.reaper(self._fleet)], arguments)
+        return Beat(bool(owned), int(now_ms), bool(may_expire), epoch.decode(errors="replace"))
 
     def reap(self, queue: str, beat: Beat) -> Reaped:
         """Move due and abandoned requests of one queue to ready, on the word of a beat that this worker owns."""
@@ -140,12 +175,17 @@ class Transitions:
         ]
         arguments = [REAP_MOST, beat.now_ms, int(beat.may_expire), SILENCE_MS, MAX_EXPIRIES, self._lease_ms]
         lacking, moved, expired, given_up = self._reap(keys, [*arguments, REQUESTS_PER_TICKET, SHORTAGE_MS])
-        names = [name.decode() for name in given_up]
+        names = [name.decode(errors="surrogateescape") for name in given_up]
         return Reaped(lacking, moved, expired, tuple(zip(names[::2], names[1::2], strict=True)))
 
 
 def _flat(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
-    return [value for row in rows for value in row]
+    return [_as_it_was(value) for row in rows for value in row]
+
+
+def _as_it_was(value: Any) -> Any:
+    """A name that was read as no text has its bytes again; hiredis would refuse it."""
+    return value.encode(errors="surrogateescape") if isinstance(value, str) else value
 
 
 def by_job(finishes: Sequence[Finish]) -> dict[str, list[Finish]]:

@@ -1,4 +1,4 @@
-"""Writing requests into the ledger, with patience for a server that is full or away."""
+"""Writing requests into the ledger, with patience for a server that is full or away, and for a full disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any, cast
 import redis
 
 from keyfleet.contract import Request
+from keyfleet.errors import JobCancelled
 from keyfleet.ledger import JobLedger
+from keyfleet.running.disk_room import DiskRoom
 from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
 
 __all__ = ["FULL_SHARE", "Acceptor"]
@@ -23,7 +25,7 @@ FULL_SHARE = 0.8
 """Share of the server's memory limit from which on nothing more is accepted, so that the server can always empty."""
 
 LOOK_S = 1.0
-"""Interval of looking at the server's memory (s)."""
+"""Interval of looking at the server's memory, and at the disks (s)."""
 
 RETRY_S = 0.5
 """Pause before trying again where the server is full or away (s)."""
@@ -40,13 +42,18 @@ class Acceptor:
         *,
         stopping: threading.Event,
         say: Callable[[str], None],
+        disks: DiskRoom | None = None,
+        on_cancelled: Callable[[], None] = lambda: None,
     ) -> None:
-        """`say(reason)` tells what accepting waits for; an empty reason: nothing."""
+        """`say(reason)` tells what accepting waits for; an empty reason: nothing. `disks` are those that must have
+        room; `on_cancelled` is told that the job was cancelled, and then nothing more is accepted."""
         self._client = client
         self._ledger = ledger
         self._tickets = tickets
         self._stopping = stopping
         self._say = say
+        self._disks = disks
+        self._on_cancelled = on_cancelled
         self._looked_s = 0.0
 
     def accept(self, queue: str, requests: Sequence[Request]) -> bool:
@@ -54,8 +61,11 @@ class Acceptor:
         batch = uuid.uuid4().hex
         while not self._stopping.is_set():
             try:
-                self._wait_for_memory()
+                self._wait_for_room()
                 accepted = self._ledger.accept(queue, requests, batch=batch)
+            except JobCancelled:
+                self._stopping.set()
+                self._on_cancelled()
             except redis.exceptions.OutOfMemoryError:
                 self._pause("the broker's memory is full")
             except redis.RedisError as error:
@@ -71,16 +81,22 @@ class Acceptor:
         self._say(reason)
         self._stopping.wait(RETRY_S)
 
-    def _wait_for_memory(self) -> None:
+    def _wait_for_room(self) -> None:
         if time.monotonic() - self._looked_s < LOOK_S:
             return
         while not self._stopping.is_set():
-            memory = cast("dict[str, Any]", self._client.info("memory"))
+            shortage = self._memory_shortage() or (self._disks.shortage() if self._disks else "")
             self._looked_s = time.monotonic()
-            limit = int(memory.get("maxmemory", 0))
-            if not limit or int(memory["used_memory"]) < FULL_SHARE * limit:
+            if not shortage:
                 return
-            self._pause(f"the broker's memory is {int(memory['used_memory']) / limit:.0%} full")
+            self._pause(shortage)
+
+    def _memory_shortage(self) -> str:
+        memory = cast("dict[str, Any]", self._client.info("memory"))
+        limit = int(memory.get("maxmemory", 0))
+        if not limit or int(memory["used_memory"]) < FULL_SHARE * limit:
+            return ""
+        return f"the broker's memory is {int(memory['used_memory']) / limit:.0%} full"
 
     def _issue(self, queue: str, count: int) -> None:
         """Issue what tickets the queue lacks, up to those of `count` new requests.

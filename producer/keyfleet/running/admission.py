@@ -52,10 +52,10 @@ class ServedModels:
         return max((self._largest(key, model) for key in serving), key=lambda found: found[0])
 
     def _largest(self, key: KeyConfig, model: str) -> tuple[float, str]:
-        limits = key.limits_for(model)
-        if limits is None or not limits.tokens:
+        items = [item for pool in key.pools_for(model) if pool.limits for item in pool.limits.tokens]
+        if not items:
             return float("inf"), ""
-        amount, item = min((scaled_amount(item, self.use * key.share), str(item)) for item in limits.tokens)
+        amount, item = min((scaled_amount(item, self.use * key.share), str(item)) for item in items)
         return amount, f"{amount} tokens of key {key.name}, {item}"
 
 
@@ -72,6 +72,10 @@ class Admission:
         self._encoding_name = encoding_name
         self._counters: dict[str, TextCounter] = {}
 
+    def serve(self, served: ServedModels) -> None:
+        """From now on this is what the keys can do. Safe to be called while another thread makes requests."""
+        self._served = served
+
     def request(self, parsed: ParsedLine) -> Request:
         """The request of a line. Raises InvalidRequest."""
         if parsed.base_url is not None and not self._takes_full_urls:
@@ -85,8 +89,9 @@ class Admission:
         if counter is None:
             counter = self._counters[parsed.model] = counter_for(parsed.model, encoding_name=self._encoding_name)
         cost_tokens = count_request_tokens(parsed.endpoint, parsed.body, counter=counter)
-        if self._served is not None:
-            self._served.check(parsed.number, parsed.model, cost_tokens)
+        served = self._served
+        if served is not None:
+            served.check(parsed.number, parsed.model, cost_tokens)
         return Request(
             id=str(parsed.number),
             endpoint=parsed.endpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -15,9 +16,12 @@ from keyfleet.batch.lines import Fed
 from keyfleet.batch.writer import ResultWriter
 from keyfleet.broker import ServerWatch
 from keyfleet.contract import Outcome
+from keyfleet.errors import DiskFull
 from keyfleet.ledger import JobLedger
+from keyfleet.running.job_voice import JobVoice
 from keyfleet.running.local_rows import LocalRows
 from keyfleet.running.tally import Tally
+from keyfleet.running.unreadable import Sieve
 from keyfleet.running.window import OpenRequest, Window
 
 __all__ = ["Collector"]
@@ -39,9 +43,11 @@ GATHER_S = 0.1
 AWAY_S = 0.5
 """Pause where the broker doesn't answer (s)."""
 
+FULL_S = 0.5
+"""Pause before writing again where the disk is full (s)."""
+
 REDELIVERY_S = 3.0
 """After a restart of the broker, how long workers may take to deliver its last seconds again (s)."""
-
 
 WIPED_LOOK_S = 2.0
 """Without any outcome for so long, look whether the server still knows the job (s)."""
@@ -70,9 +76,11 @@ class Collector:
         on_lost: Callable[[OpenRequest], None],
         on_away: Callable[[], None],
         say: Callable[[str], None],
+        on_cancelled: Callable[[], None] = lambda: None,
     ) -> None:
         """`fed` tells where reading stands; `on_lost` is told of requests that the server has lost; `on_away` may
-        bring the server back; `say(reason)` tells what collecting waits for."""
+        bring the server back; `say(reason)` tells what collecting waits for; `on_cancelled` is told that the job
+        was cancelled, again and again."""
         self._ledger = ledger
         self._writer = writer
         self._make_row = make_row
@@ -84,7 +92,9 @@ class Collector:
         self._on_lost = on_lost
         self._on_away = on_away
         self._say = say
+        self._voice = JobVoice(ledger, on_cancelled)
         self._local = LocalRows()
+        self._sieve = Sieve(ledger)
         self._last = "0"
         self._read_most = READ_MOST
         self._wrote_s = 0.0
@@ -125,6 +135,8 @@ class Collector:
         try:
             while not self._stopping.is_set():
                 self._step()
+            with contextlib.suppress(redis.RedisError):
+                self._voice.tell_failures()
         except BaseException as error:
             self.failure = error
         finally:
@@ -134,6 +146,7 @@ class Collector:
         try:
             if self._watch.changed:
                 self._recover()
+            self._voice.speak()
             if not self._collect(block_ms=BLOCK_MS):
                 self._look_for_the_job()
         except redis.RedisError as error:
@@ -150,8 +163,9 @@ class Collector:
         if now_s - max(self._looked_s, self._wrote_s) < WIPED_LOOK_S:
             return
         self._looked_s = now_s
-        if not self._ledger.is_known():
+        if self._sieve.has_lost_a_name or not self._ledger.is_known():
             self._recover()
+            self._sieve.has_lost_a_name = False
 
     def _collect(self, *, block_ms: int | None) -> int:
         """Read and write one batch; returns how many outcomes it had."""
@@ -160,8 +174,9 @@ class Collector:
         if found and block_ms is not None and len(found) < self._read_most and wait_s > 0:
             self._stopping.wait(wait_s)
             found += self._ledger.outcomes(found[-1][0], count=self._read_most)
-        rows = [self._make_row(outcome) for _, outcome in found]
-        self._write(rows, [outcome for _, outcome in found])
+        outcomes = self._sieve.keep([outcome for _, outcome in found])
+        rows = [self._make_row(outcome) for outcome in outcomes]
+        self._write(rows, outcomes)
         if found:
             self._last = found[-1][0]
             self._ledger.trim(self._last)
@@ -169,7 +184,7 @@ class Collector:
         return len(found)
 
     def _adapt(self, rows: Sequence[Row]) -> None:
-        mean_bytes = max(1, sum(len(row.data) for row in rows) // len(rows))
+        mean_bytes = max(1, sum(len(row.data) for row in rows) // max(1, len(rows)))
         self._read_most = max(16, min(READ_MOST, READ_BYTES // mean_bytes))
 
     def _write(self, rows: list[Row], outcomes: list[Outcome]) -> None:
@@ -179,7 +194,7 @@ class Collector:
         outcomes += [outcome for _, outcome in local if outcome is not None]
         fresh = [outcome for outcome in outcomes if int(outcome.id) not in self._written]
         if rows:
-            self._writer.write(rows, self._fed())
+            self._write_patiently(rows)
             self._wrote_s = time.monotonic()
         seen: set[str] = set()
         for outcome in fresh:
@@ -188,7 +203,23 @@ class Collector:
                 self._tally.add(outcome)
         for outcome in outcomes:
             self._window.remove(outcome.id, len(outcome.body or b""))
+        for _, refused in local:
+            if refused is not None:
+                self._voice.note_failure(refused)
         self._local.written(len(local))
+
+    def _write_patiently(self, rows: list[Row]) -> None:
+        """Wait for room on a disk that is full: what isn't written stays in the stream. Raises DiskFull at the end."""
+        while True:
+            try:
+                self._writer.write(rows, self._fed())
+                return
+            except DiskFull as error:
+                if self._stopping.wait(FULL_S):
+                    raise
+                self._say(str(error))
+                with contextlib.suppress(redis.RedisError):
+                    self._voice.speak()
 
     def _recover(self) -> None:
         """The server was restarted or wiped and may have lost something: feed again what it doesn't know any more."""

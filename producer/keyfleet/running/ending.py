@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import redis
 
-from keyfleet.ledger import JobLedger
+from keyfleet.ledger import JobLedger, Withdrawn
 from keyfleet.running.snapshot import End
 from keyfleet.running.window import Window
 
@@ -87,9 +87,23 @@ class Ending:
         return (not len(self._window) and self._is_written()) or self._are_workers_gone()
 
     def _withdraw(self) -> None:
+        gone: list[str] = []
         for queue, ids in self._window.by_queue().items():
             for start in range(0, len(ids), WITHDRAW_AT_ONCE):
                 part = ids[start : start + WITHDRAW_AT_ONCE]
-                for request_id, withdrawn in zip(part, self._ledger.withdraw(queue, part), strict=True):
-                    if withdrawn:
+                for request_id, found in zip(part, self._ledger.withdraw(queue, part), strict=True):
+                    if found is Withdrawn.WITHDRAWN:
                         self._window.remove(request_id)
+                    elif found is Withdrawn.GONE:
+                        gone.append(request_id)
+        self._forget(gone)
+
+    def _forget(self, gone: list[str]) -> None:
+        """What is not in the ledger has its outcome, or was withdrawn by another hand (`keyfleet jobs cancel`).
+
+        An outcome is in the stream since the very step in which its request went, and room is freed before the stream
+        is trimmed. So whatever is still counted once the stream is empty has no outcome and will get none.
+        """
+        if gone and not self._ledger.has_outcomes():
+            for request_id in gone:
+                self._window.remove(request_id)

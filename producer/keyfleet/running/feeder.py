@@ -25,6 +25,9 @@ __all__ = ["Feeder"]
 ACCEPT_AT_ONCE = 128
 """Requests that one round trip writes."""
 
+ACCEPT_BYTES = 512 * 1024
+"""About how many bytes of bodies one round trip writes: a server with little room left takes no more at once."""
+
 READ_AT_ONCE = 256
 """Lines read between two looks at what else there is to do."""
 
@@ -83,6 +86,7 @@ class Feeder:
         self._again: list[tuple[str, InputLine]] = []
         self._again_lock = threading.Lock()
         self._pending: dict[str, list[Request]] = {}
+        self._pending_bytes: dict[str, int] = {}
         self._held_line: InputLine | None = None
         self._at_end = False
         self._flushed_s = 0.0
@@ -216,7 +220,8 @@ class Feeder:
         self._window.add(request.id, OpenRequest(queue, len(request.body), kept), accepted=False)
         waiting = self._pending.setdefault(queue, [])
         waiting.append(request)
-        if len(waiting) >= ACCEPT_AT_ONCE:
+        self._pending_bytes[queue] = self._pending_bytes.get(queue, 0) + len(request.body)
+        if len(waiting) >= ACCEPT_AT_ONCE or self._pending_bytes[queue] >= ACCEPT_BYTES:
             self._flush(queue)
 
     def _flush_all(self) -> None:
@@ -226,6 +231,7 @@ class Feeder:
 
     def _flush(self, queue: str) -> None:
         requests = self._pending.pop(queue, [])
+        self._pending_bytes.pop(queue, None)
         if not requests:
             return
         if self._acceptor.accept(queue, requests):

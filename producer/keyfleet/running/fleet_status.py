@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import redis
 
 from keyfleet import redis_keys
 
-__all__ = ["FleetStatus", "LimitStatus", "WorkerStatus", "read_fleet_status"]
+__all__ = ["FleetStatus", "KeyStanding", "LimitStatus", "WorkerStatus", "read_fleet_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,21 @@ class LimitStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyStanding:
+    """How a worker's key stands: `ready`, or what holds it, and why. `rest_s` None: until something changes."""
+
+    state: str = "ready"
+    reason: str = ""
+    rest_s: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker process. `waits` maps queues to (reason, end in seconds since the epoch)."""
+    """One worker process.
+
+    `standings` maps queues to `serves`, `lost` (its model) or `other` (its key serves other models). `waits` maps
+    queues to (reason, end by this host's wall clock in seconds since the epoch).
+    """
 
     key_name: str
     host: str
@@ -37,6 +50,8 @@ class WorkerStatus:
     waits: dict[str, tuple[str, float]]
     limits: tuple[LimitStatus, ...]
     totals: dict[str, int]
+    key: KeyStanding = KeyStanding()
+    standings: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +70,11 @@ class FleetStatus:
                     reasons[reason] = reasons.get(reason, 0) + 1
         return reasons
 
-    def all_keys_unusable(self, queues: set[str]) -> str | None:
-        """Why no worker can do anything for `queues`, where each of them has a key that was refused or is empty."""
-        now_s = time.time()
-        found = []
-        for worker in self.workers:
-            reasons = [
-                reason for queue, (reason, until_s) in worker.waits.items() if queue in queues and until_s > now_s
-            ]
-            if worker.in_flight or not reasons or not all(reason.startswith("key_unusable") for reason in reasons):
-                return None
-            found.append(f"{worker.key_name}: {reasons[0].partition(': ')[2]}")
-        return "; ".join(sorted(set(found))) or None
+    def all_keys_refused(self) -> str | None:
+        """What the providers say, where they refuse every key; None where one is not refused, or no worker is known."""
+        if not self.workers or any(worker.key.state != "revoked" for worker in self.workers):
+            return None
+        return "; ".join(sorted({f"{worker.key_name}: {worker.key.reason}" for worker in self.workers}))
 
 
 def read_fleet_status(client: redis.Redis, fleet: str) -> FleetStatus:
@@ -77,7 +85,8 @@ def read_fleet_status(client: redis.Redis, fleet: str) -> FleetStatus:
     ids = cast("list[bytes]", client.zrange(redis_keys.workers(fleet), 0, -1))
     if not ids:
         return FleetStatus()
-    texts = cast("list[bytes | None]", client.mget([redis_keys.worker(fleet, name.decode()) for name in ids]))
+    names = [redis_keys.worker(fleet, name.decode(errors="replace")) for name in ids]
+    texts = cast("list[bytes | None]", client.mget(names))
     found = (_worker(text) for text in texts if text is not None)
     return FleetStatus(tuple(worker for worker in found if worker is not None))
 
@@ -85,15 +94,18 @@ def read_fleet_status(client: redis.Redis, fleet: str) -> FleetStatus:
 def _worker(text: bytes) -> WorkerStatus | None:
     try:
         fields: dict[str, Any] = json.loads(text)
+        now_s = time.time()  # hosts' clocks differ, so workers tell how long their waits still last
         return WorkerStatus(
             key_name=fields["key"],
             host=fields["host"],
             in_flight=fields["in_flight"],
             slots=fields["slots"],
             short_of_slots=fields["short_of_slots"],
-            waits={queue: (wait[0], wait[1]) for queue, wait in fields["waits"].items()},
+            waits={queue: (wait[0], now_s + wait[1]) for queue, wait in fields["waits"].items()},
             limits=tuple(LimitStatus(**limit) for limit in fields["limits"]),
             totals=fields["totals"],
+            key=KeyStanding(fields["state"]["name"], fields["state"]["reason"], fields["state"]["rest_s"]),
+            standings=dict(fields["queues"]),
         )
     except (ValueError, LookupError, TypeError, AttributeError):
         return None

@@ -10,8 +10,8 @@ from pathlib import Path
 
 __all__ = ["LocalWorkers"]
 
-STOP_S = 80.0
-"""How long the supervisor may take to end (s); longer than it gives its children."""
+STOP_MARGIN_S = 20.0
+"""How much longer than its workers the supervisor may take to end (s); it gives them 15 s more than they need."""
 
 LAST_BYTES = 4096
 """How much of the log's end is looked at, however long it has become."""
@@ -20,8 +20,10 @@ LAST_BYTES = 4096
 class LocalWorkers:
     """The supervisor process. It ends with this process, however that ends, and lets paid calls finish first."""
 
-    def __init__(self, log_path: Path) -> None:
+    def __init__(self, log_path: Path, *, shutdown_s: float = 60.0) -> None:
+        """`shutdown_s` is how long workers may finish their calls."""
         self.log_path = log_path
+        self._stop_s = shutdown_s + STOP_MARGIN_S
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, arguments: Sequence[str], environment: dict[str, str], inherit: Sequence[int]) -> None:
@@ -60,7 +62,7 @@ class LocalWorkers:
             self._process.stdin.close()
         if not at_once:
             try:
-                self._process.wait(STOP_S)
+                self._process.wait(self._stop_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._process = None

@@ -12,6 +12,7 @@ __all__ = ["RunOptions"]
 class RunOptions:
     """Options of `keyfleet run` that are no settings. Names are those of the command line.
 
+    `retry_reasons` restricts `retry_failed` to lines that failed for one of them; none: all of them.
     `use_local_workers` None: workers are started here where the server is the embedded one.
     """
 
@@ -22,6 +23,7 @@ class RunOptions:
     ordered: bool = False
     overwrite: bool = False
     retry_failed: bool = False
+    retry_reasons: tuple[str, ...] = ()
     stop_early: bool = True
     use_local_workers: bool | None = None
     encoding_name: str | None = None

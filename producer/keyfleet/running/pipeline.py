@@ -15,6 +15,7 @@ from keyfleet.running.accepting import Acceptor
 from keyfleet.running.admission import Admission
 from keyfleet.running.collector import Collector
 from keyfleet.running.connection import Connection
+from keyfleet.running.disk_room import DiskRoom
 from keyfleet.running.feeder import Feeder
 from keyfleet.running.options import RunOptions
 from keyfleet.running.tally import Tally
@@ -51,6 +52,7 @@ class Pipeline:
         self._notes: dict[str, str] = {}
         self._feeder: Feeder | None = None
         self._stop_feeding = threading.Event()
+        self._cancelled = threading.Event()
         self.window = Window()
         self._collector = Collector(
             connection.ledger,
@@ -64,6 +66,7 @@ class Pipeline:
             on_lost=self._feed_again,
             on_away=self._bring_server_back,
             say=lambda reason: self._note("collecting", reason),
+            on_cancelled=self._cancelled.set,
         )
 
     def go_on(self) -> None:
@@ -72,7 +75,9 @@ class Pipeline:
         Raises redis.RedisError.
         """
         ledger = self._connection.ledger
-        ledger.open()
+        written = self._files.own_state
+        failed = written.failed_lines
+        ledger.open(begins=True, succeeded=written.finished_lines - failed, failed=failed)
         for queue in ledger.queue_names():
             for request_id in ledger.open_ids(queue):
                 if self._files.wants(int(request_id)):
@@ -92,6 +97,8 @@ class Pipeline:
             self._connection.tickets,
             stopping=stopping,
             say=lambda reason: self._note("accepting", reason),
+            disks=self._disks(),
+            on_cancelled=self._cancelled.set,
         )
         self._feeder = Feeder(
             lines,
@@ -107,6 +114,14 @@ class Pipeline:
             stopping=stopping,
         )
         self._feeder.start()
+
+    def _disks(self) -> DiskRoom:
+        """The output's, and the state's where the server or the workers of this run write there."""
+        settings = self._connection.settings
+        directories = [self._files.paths.output.absolute().parent]
+        if self._connection.server is not None or self._connection.workers is not None:
+            directories.append(settings.state_dir)
+        return DiskRoom(directories, settings.min_free_disk_bytes)
 
     def stop_feeding(self, timeout_s: float = FEEDER_END_S) -> None:
         """Feed no more."""
@@ -142,6 +157,11 @@ class Pipeline:
         return tuple(self._notes.values())
 
     @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody has cancelled the job since it began to run here."""
+        return self._cancelled.is_set()
+
+    @property
     def is_written(self) -> bool:
         """Whether no row waits to be written."""
         return self._collector.is_idle
@@ -157,6 +177,8 @@ class Pipeline:
         missing = next((number for number in numbers if self._files.wants(number)), None)
         if missing is None:
             return True
+        if self.is_cancelled:
+            return False
         if not self._files.lines.resumable:
             raise InputError(f"line {missing} was lost with the broker, and a stream can't be read again")
         self.stop_feeding()

@@ -84,6 +84,7 @@ def waiting_text(snapshot: Snapshot) -> str:
     if short:
         reasons.append(f"concurrency ({', '.join(short)}; --concurrency raises it)")
     reasons.extend(snapshot.notes)
+    reasons.extend(snapshot.blocked)
     if not snapshot.fleet.workers:
         reasons.append("no worker is running yet")
     elif not reasons and snapshot.in_window and not any(worker.in_flight for worker in snapshot.fleet.workers):
@@ -125,10 +126,11 @@ def describe(snapshot: Snapshot, pace: _Pace) -> str:
 
 
 class PlainProgress:
-    """A line on standard error every quarter of a minute."""
+    """A line on standard error every quarter of a minute, and at once when no key can serve a model any more."""
 
     def __init__(self) -> None:
         self._pace = _Pace()
+        self._blocked_models = 0
         self._due_s = time.monotonic() + PLAIN_S
 
     def __enter__(self) -> PlainProgress:
@@ -142,7 +144,9 @@ class PlainProgress:
     def show(self, snapshot: Snapshot) -> None:
         """Take the present state in, and print it when it is time."""
         self._pace.note(snapshot)
-        if time.monotonic() >= self._due_s:
+        is_news = len(snapshot.blocked) > self._blocked_models
+        self._blocked_models = len(snapshot.blocked)
+        if is_news or time.monotonic() >= self._due_s:
             self._due_s = time.monotonic() + PLAIN_S
             click.echo(describe(snapshot, self._pace), err=True)
 

@@ -16,9 +16,12 @@ from keyfleet.batch.retry_failed import RetryJob, open_retry
 from keyfleet.config import Environment, KeySource, Settings
 from keyfleet.errors import BrokerUnavailable
 from keyfleet.running.admission import Admission, ServedModels
+from keyfleet.running.blocked_models import blocked_models
 from keyfleet.running.connection import open_connection
 from keyfleet.running.ending import Ending
 from keyfleet.running.fleet_watch import FleetWatch
+from keyfleet.running.job_facts import totals_of
+from keyfleet.running.keys_follower import KeysFollower
 from keyfleet.running.options import RunOptions
 from keyfleet.running.pipeline import Pipeline
 from keyfleet.running.snapshot import End, Snapshot, lines_estimate
@@ -40,6 +43,7 @@ class RunSession:
         self._settings = settings
         self._env = env
         self._source = source
+        self._keys = KeysFollower(source, options, read_at_s=time.time()) if source is not None else None
         self._stack = ExitStack()
         self._interrupts = 0
         wanted = options.use_local_workers
@@ -50,7 +54,7 @@ class RunSession:
     def open(self) -> NothingToDo | None:
         """Open the files; NothingToDo where the job is done already. Raises InputError and ConfigurationError."""
         options = self._options
-        files = FileOptions(options.url, options.ordered, options.limit_lines, options.overwrite)
+        files = FileOptions(options.url, options.ordered, options.limit_lines, options.overwrite, options.retry_reasons)
         opener = open_retry if options.retry_failed else open_job
         opened = opener(options.input_name, options.output, files)
         if isinstance(opened, NothingToDo):
@@ -79,8 +83,11 @@ class RunSession:
         served = None
         if self.uses_local_workers and self._source is not None:
             served = ServedModels(self._source.keys, self._settings.use)
-        admission = Admission(served, self._options.encoding_name, takes_full_urls=self.files.format == "bare")
-        self._pipeline = Pipeline(self._options, self.files, self._parser, admission, self._connection, self.tally)
+        takes_full_urls = self.files.format == "bare"
+        self._admission = Admission(served, self._options.encoding_name, takes_full_urls=takes_full_urls)
+        self._pipeline = Pipeline(
+            self._options, self.files, self._parser, self._admission, self._connection, self.tally
+        )
         self._fleet = FleetWatch(self._connection.client, self._connection.settings.fleet)
 
     def run(self, show: Callable[[Snapshot], None]) -> End:
@@ -98,7 +105,9 @@ class RunSession:
             self._pipeline.end(at_once=self._interrupts > 1)
         if end is End.DONE:
             self.files.finish(self._pipeline.fed)
-            self._connection.job_is_done()
+            self._connection.job_is_done(totals_of(self.files.journal))
+        elif self._interrupts <= 1 and not self._pipeline.notes:
+            self._connection.leave_job()
         return end
 
     def interrupt(self) -> int:
@@ -113,6 +122,7 @@ class RunSession:
         looked_s = time.monotonic()
         while True:
             self._pipeline.raise_failure()
+            self._follow_keys()
             snapshot = self.snapshot()
             show(snapshot)
             before_s, looked_s = looked_s, time.monotonic()
@@ -123,10 +133,23 @@ class RunSession:
             if ending is not None and ending.is_over:
                 return ending.end
             if ending is None:
-                self.stop_reason = watchdog.look(snapshot, self._unusable(), looked_s - before_s)
+                self.stop_reason = self._cancel_reason() or watchdog.look(
+                    snapshot, self._unusable(), looked_s - before_s
+                )
                 if self._interrupts or self.stop_reason:
                     ending = self._begin_to_end(End.INTERRUPTED if self._interrupts else End.STOPPED)
             pause.wait(LOOK_S)
+
+    def _follow_keys(self) -> None:
+        """The workers follow the keys file by themselves; what is taken on follows with them."""
+        source = self._keys.look() if self._keys is not None else None
+        if source is not None:
+            self._source = source
+            if self.uses_local_workers:
+                self._admission.serve(ServedModels(source.keys, self._settings.use))
+
+    def _cancel_reason(self) -> str | None:
+        return "the job was cancelled (`keyfleet jobs cancel`)" if self._pipeline.is_cancelled else None
 
     def _begin_to_end(self, end: End) -> Ending:
         ending = Ending(
@@ -151,7 +174,7 @@ class RunSession:
             return None
         if workers.has_failed():
             return f"the workers have ended: {workers.last_words()}"
-        return self._fleet.status.all_keys_unusable(self._pipeline.window.queues())
+        return self._fleet.status.all_keys_refused()
 
     def snapshot(self) -> Snapshot:
         """How the run stands now."""
@@ -171,9 +194,14 @@ class RunSession:
             tally=self.tally,
             fleet=status,
             waits=status.waits(window.queues()),
+            blocked=blocked_models(status, window.queues(), self._key_names()),
             notes=self._pipeline.notes,
             interrupted=self._interrupts > 0,
         )
+
+    def _key_names(self) -> tuple[str, ...]:
+        """The keys that this run's own workers serve, where it has some."""
+        return tuple(key.name for key in self._source.keys) if self.uses_local_workers and self._source else ()
 
     def close(self) -> None:
         """Give back files, workers and server, in this order reversed."""

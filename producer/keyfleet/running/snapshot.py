@@ -21,7 +21,11 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How a run stands, for those who show it. `total_lines` is about how many lines it has; None for a stream."""
+    """How a run stands, for those who show it.
+
+    `total_lines` is about how many lines it has; None for a stream. `blocked` says for each model that no key can
+    serve now why none can.
+    """
 
     finished: int
     failed: int
@@ -33,6 +37,7 @@ class Snapshot:
     waits: dict[str, int]
     notes: tuple[str, ...]
     interrupted: bool
+    blocked: tuple[str, ...] = ()
 
 
 def lines_estimate(

@@ -103,7 +103,7 @@ def reason_of(outcome: Outcome, *, with_message: bool = True) -> str:
     error = outcome.errors[-1] if outcome.errors else None
     if error is None:
         return str(outcome.status)
-    head = f"{error.status} {error.code}" if error.status else error.code
+    head = outcome.failure_reason
     if not with_message or not error.message or error.status is None:
-        return head[:REASON_CHARACTERS]
+        return head
     return f"{head}: {error.message}"[:REASON_CHARACTERS]

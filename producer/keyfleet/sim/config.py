@@ -16,6 +16,7 @@ from keyfleet.errors import ConfigurationError
 
 __all__ = [
     "Behaviour",
+    "Flavour",
     "Kind",
     "LimitOf",
     "SimAnswers",
@@ -29,7 +30,8 @@ __all__ = [
 
 LimitOf = Literal["requests", "tokens"]
 Kind = Literal["sliding", "token_bucket", "fixed"]
-Behaviour = Literal["ok", "revoked", "out_of_credit"]
+Flavour = Literal["openai", "azure", "anthropic"]
+Behaviour = Literal["ok", "revoked", "deactivated", "out_of_credit", "region_blocked", "outage"]
 
 
 def _require(condition: bool, setting: str, expected: str) -> None:
@@ -99,6 +101,7 @@ class SimKey:
     (`gpt-4o*`, one pool for all that match) to limits of its own. A key with `models` and without `limits` serves
     only those models; a key with neither is unlimited. Keys of one `group` (default: the key's own name) share
     their limits, which must be written equal at each of them. `kind` None means the kind of the whole stand-in.
+    `flavour` is whose paths, headers and errors the key meets; with `azure` the path names the model.
     """
 
     name: str
@@ -108,6 +111,7 @@ class SimKey:
     group: str | None = None
     kind: Kind | None = None
     behaviour: Behaviour = "ok"
+    flavour: Flavour = "openai"
 
     def __post_init__(self) -> None:
         _require(isinstance(self.name, str) and bool(self.name), "name", "a text that is not empty")
@@ -115,6 +119,7 @@ class SimKey:
         _require(secret_is_text and self.api_key.strip() != "", "api_key", "a made-up key of printable ASCII")
         _require(self.group is None or isinstance(self.group, str), "group", "a text")
         _require_choice(self.behaviour, "behaviour", Behaviour)
+        _require_choice(self.flavour, "flavour", Flavour)
         if self.kind is not None:
             _require_choice(self.kind, "kind", Kind)
 
@@ -249,8 +254,13 @@ class SimConfig:
             _require(key.name not in names, f"keys[{index}].name", f"a name used once; {key.name!r} stands twice")
             _require(key.api_key not in secrets, f"keys[{index}].api_key", "a key of its own; it stands twice")
             first = groups.setdefault(key.quota_group, key)
-            same = (first.limits, dict(first.models), first.kind) == (key.limits, dict(key.models), key.kind)
-            expected = f"the limits and kind of {first.name!r}, since group {key.quota_group!r} shares them"
+            same = _shared(first) == _shared(key)
+            expected = f"the limits, kind and flavour of {first.name!r}, since group {key.quota_group!r} shares them"
             _require(same, f"keys[{index}]", expected)
             names.add(key.name)
             secrets.add(key.api_key)
+
+
+def _shared(key: SimKey) -> tuple[object, ...]:
+    """What keys of one group have in common."""
+    return key.limits, dict(key.models), key.kind, key.flavour

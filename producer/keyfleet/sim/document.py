@@ -21,7 +21,7 @@ __all__ = ["config_from_document", "document_of", "load_sim_config"]
 Part = TypeVar("Part", SimAnswers, SimFaults, SimLatency)
 
 _LIMIT_FIELDS = frozenset({"requests", "tokens"})
-_KEY_FIELDS = frozenset({"name", "api_key", "models", "group", "kind", "behaviour"}) | _LIMIT_FIELDS
+_KEY_FIELDS = frozenset({"name", "api_key", "models", "group", "kind", "behaviour", "flavour"}) | _LIMIT_FIELDS
 _CONFIG_FIELDS = frozenset(one.name for one in fields(SimConfig))
 
 
@@ -77,6 +77,7 @@ def document_of(config: SimConfig) -> dict[str, Any]:
             "group": key.group,
             "kind": key.kind,
             "behaviour": key.behaviour,
+            "flavour": key.flavour,
             "models": {model: _document_of_limits(limits) for model, limits in key.models.items()},
             **_document_of_limits(key.limits),
         }

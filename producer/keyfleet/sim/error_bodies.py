@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from keyfleet.sim.config import Kind, SimLimit
+from keyfleet.sim.config import Flavour, Kind, SimLimit
 from keyfleet.sim.enforcement import Refusal
 from keyfleet.sim.headers import duration_text, retry_headers
 
@@ -28,7 +28,7 @@ _NS_PER_MS = 1_000_000
 class ApiError:
     """An error answer. `headers` are further header lines, each ended by CRLF.
 
-    `azure` leaves out type and param, as Azure's rate-limit errors do.
+    `shape` is whose document it becomes: Azure's has no type and param, Anthropic's no code.
     """
 
     status: int
@@ -37,12 +37,14 @@ class ApiError:
     code: str | None = None
     param: str | None = None
     headers: str = ""
-    azure: bool = False
+    shape: Flavour = "openai"
 
     def body(self) -> bytes:
         """The JSON text of the answer."""
-        if self.azure:
+        if self.shape == "azure":
             return json.dumps({"error": {"code": self.code, "message": self.message}}).encode()
+        if self.shape == "anthropic":
+            return json.dumps({"type": "error", "error": {"type": self.type, "message": self.message}}).encode()
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return json.dumps({"error": error}, indent=2).encode()
 
@@ -108,7 +110,7 @@ def _azure_refusal(refusal: Refusal, operation: str) -> ApiError:
         "seconds. Please go here: https://aka.ms/oai/quotaincrease if you would like to further increase the default "
         "rate limit."
     )
-    return ApiError(429, message, "", "429", headers=retry_headers(wait_ns), azure=True)
+    return ApiError(429, message, "", "429", headers=retry_headers(wait_ns), shape="azure")
 
 
 def spurious_refusal(wait_ms: int, *, model: str, group: str) -> ApiError:
@@ -128,6 +130,11 @@ _QUOTA = (
 )
 _CONTENT = "Invalid prompt: your prompt was flagged as potentially violating our usage policy."
 _CONTEXT = "This model's maximum context length is 8192 tokens. Please reduce the length of the messages."
+_DEACTIVATED = (
+    "The OpenAI account associated with this API key has been deactivated. If you are the account owner, check your "
+    "email for more information."
+)
+_REGION = "Country, region, or territory not supported"
 _SLOW_DOWN = "Your request rate increased too fast. Please slow down."
 
 NAMED_ERRORS: dict[str, ApiError] = {
@@ -144,6 +151,8 @@ NAMED_ERRORS: dict[str, ApiError] = {
     "503": ApiError(503, _OVERLOADED, "server_error", "service_unavailable"),
     "504": ApiError(504, "Gateway timeout.", "server_error"),
     "529": ApiError(529, "Overloaded.", "overloaded_error"),
+    "account_deactivated": invalid_request(_DEACTIVATED, code="account_deactivated", status=401),
+    "unsupported_country": ApiError(403, _REGION, "request_forbidden", "unsupported_country_region_territory"),
     "insufficient_quota": ApiError(429, _QUOTA, "insufficient_quota", "insufficient_quota"),
     "slow_down": ApiError(503, _SLOW_DOWN, "slow_down", "slow_down"),
     "content_policy": invalid_request(_CONTENT, code="invalid_prompt"),

@@ -8,10 +8,10 @@ import subprocess
 import sys
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from keyfleet.errors import ConfigurationError
-from keyfleet.sim.config import SimConfig
+from keyfleet.sim.config import Behaviour, SimConfig
 from keyfleet.sim.document import document_of
 
 __all__ = ["SimProcess"]
@@ -80,6 +80,10 @@ class SimProcess:
         """Forget all counts and all that was charged."""
         self._ask("POST", "/sim/reset")
 
+    def set_behaviour(self, name: str, behaviour: Behaviour) -> None:
+        """From now on, until a reset, the key `name` (`*`: every key) behaves so. Raises ConfigurationError."""
+        self._ask("POST", f"/sim/keys/{quote(name, safe='')}", {"behaviour": behaviour})
+
     def __enter__(self) -> SimProcess:
         return self.start()
 
@@ -88,10 +92,14 @@ class SimProcess:
     ) -> None:
         self.stop()
 
-    def _ask(self, method: str, path: str) -> Any:
+    def _ask(self, method: str, path: str, document: object = None) -> Any:
         connection = http.client.HTTPConnection(urlsplit(self.base_url).netloc, timeout=_HTTP_TIMEOUT_S)
         try:
-            connection.request(method, path)
-            return json.loads(connection.getresponse().read())
+            connection.request(method, path, None if document is None else json.dumps(document))
+            answer = connection.getresponse()
+            found = json.loads(answer.read())
         finally:
             connection.close()
+        if answer.status >= 400:
+            raise ConfigurationError(found["error"]["message"], setting=found["error"]["param"])
+        return found

@@ -52,10 +52,10 @@ class Asked:
     as_base64: bool = False
 
 
-def read_request(endpoint: Endpoint, body: bytes, settings: SimAnswers) -> Asked:
-    """Raises BadRequest where a real provider would answer 400."""
+def read_request(endpoint: Endpoint, body: bytes, settings: SimAnswers, model_in_path: str | None = None) -> Asked:
+    """`model_in_path` counts before the body's model. Raises BadRequest where a real provider would answer 400."""
     document = _document(body)
-    model = document.get("model")
+    model = model_in_path or document.get("model")
     if not isinstance(model, str) or not model:
         raise BadRequest(invalid_request("you must provide a model parameter"))
     if document.get("stream"):

@@ -26,7 +26,7 @@ _LINGER_RESET = struct.pack("ii", 1, 0)
 
 @dataclass(slots=True)
 class HttpRequest:
-    """One whole request. `target` is the path with its query; `api_key` comes from either way of presenting it."""
+    """One whole request. `target` is the path with its query; `api_key` comes from any way of presenting it."""
 
     method: str
     target: str
@@ -187,12 +187,13 @@ def _parse_head(lines: list[str]) -> HttpRequest:
         raise _HeadError(400, "The content-length is no number.")
     if len(length) > 12 or int(length) > MAX_BODY_BYTES:
         raise _HeadError(413, "The body is too large.")
-    scheme, _, api_key = headers.get("authorization", "").partition(" ")
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    bearer = token.strip() if scheme.lower() == "bearer" else None
     connection = headers.get("connection", "").lower()
     return HttpRequest(
         method=parts[0],
         target=parts[1],
-        api_key=headers.get("api-key") or (api_key.strip() if scheme.lower() == "bearer" else None) or None,
+        api_key=headers.get("api-key") or headers.get("x-api-key") or bearer or None,
         keep_alive=connection != "close" if parts[2] == "HTTP/1.1" else connection == "keep-alive",
         body_bytes=int(length),
         expects_continue=headers.get("expect", "").lower() == "100-continue",

@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, get_args
 
+from keyfleet.errors import ConfigurationError
 from keyfleet.sim.answers import answer_body
-from keyfleet.sim.config import SimConfig
+from keyfleet.sim.behaviours import error_for_call
+from keyfleet.sim.config import Behaviour, Flavour, Kind, SimConfig
 from keyfleet.sim.enforcement import Refusal
 from keyfleet.sim.error_bodies import (
-    NAMED_ERRORS,
     ApiError,
     incorrect_api_key,
+    invalid_request,
     limit_refusal,
     missing_api_key,
     model_not_found,
@@ -23,7 +25,8 @@ from keyfleet.sim.error_bodies import (
 )
 from keyfleet.sim.exchange import Exchange, Plan
 from keyfleet.sim.faults import Fault, FaultChooser
-from keyfleet.sim.headers import rate_limit_headers, response
+from keyfleet.sim.flavours import in_flavour, limit_headers, not_of_this_provider
+from keyfleet.sim.headers import response
 from keyfleet.sim.keyring import GroupQuota, Keyring, KeyState
 from keyfleet.sim.prompts import Asked, BadRequest, Endpoint, read_request
 from keyfleet.sim.protocol import HttpConnection, HttpRequest
@@ -66,12 +69,25 @@ class Provider:
         """Go on with another configuration. Counts stay, and so does what was charged to limits that stay the same."""
         self._configure(config, self.keyring)
 
+    def set_behaviour(self, name: str, behaviour: Behaviour) -> None:
+        """From now on, until a reset, the key `name` (`*`: every key) behaves so.
+
+        Raises ConfigurationError for a name or a behaviour that nobody knows.
+        """
+        if behaviour not in get_args(Behaviour):
+            message = "behaviour: expected one of " + ", ".join(get_args(Behaviour))
+            raise ConfigurationError(message, setting="behaviour")
+        if not self.keyring.set_behaviour(name, behaviour):
+            raise ConfigurationError(f"keys: there is no key {name!r}", setting="keys")
+
     def stats(self) -> dict[str, Any]:
         """The counts, as JSON values."""
         return self.statistics.document()
 
-    def call(self, endpoint: Endpoint, request: HttpRequest, connection: HttpConnection) -> None:
-        """Take one API call to its end."""
+    def call(
+        self, endpoint: Endpoint, request: HttpRequest, connection: HttpConnection, deployment: str | None = None
+    ) -> None:
+        """Take one API call to its end. `deployment` is the model that the path names."""
         key = self.keyring.find(request.api_key) if request.api_key else None
         digest = sha256(request.body).digest()[:_DIGEST_BYTES] if self.config.track_bodies else None
         name = key.name if key else None
@@ -79,25 +95,34 @@ class Provider:
         exchange = Exchange(connection, visit, self.statistics, self._clock_ns)
         jitter_ms = self.config.latency.admission_jitter_ms
         delay_s = self._jitter.uniform(0, jitter_ms) / 1000 if jitter_ms else 0.0
-        exchange.start(partial(self._decide, endpoint, request, key, self.statistics), delay_s=delay_s)
+        exchange.start(partial(self._decide, endpoint, request, deployment, key, self.statistics), delay_s=delay_s)
 
     def _decide(
-        self, endpoint: Endpoint, request: HttpRequest, key: KeyState | None, statistics: Statistics, visit: Visit
+        self,
+        endpoint: Endpoint,
+        request: HttpRequest,
+        deployment: str | None,
+        key: KeyState | None,
+        statistics: Statistics,
+        visit: Visit,
     ) -> Plan:
         if key is None:
             error = incorrect_api_key(request.api_key) if request.api_key else missing_api_key()
             return self._error(error)
-        if key.behaviour != "ok":
-            revoked = key.behaviour == "revoked"
-            return self._error(incorrect_api_key(request.api_key or "") if revoked else _OUT_OF_CREDIT)
+        flavour = key.flavour
+        refused = error_for_call(key.behaviour, request.api_key or "")
+        if refused is None and not_of_this_provider(request.target, flavour):
+            refused = invalid_request(f"Invalid URL (POST {request.target})", code="unknown_url", status=404)
+        if refused is not None:
+            return self._error(refused, flavour=flavour)
         try:
-            asked = read_request(endpoint, request.body, self.config.answers)
+            asked = read_request(endpoint, request.body, self.config.answers, deployment)
         except BadRequest as bad:
-            return self._error(bad.error)
+            return self._error(bad.error, flavour=flavour)
         visit.model = asked.model
         quota = key.quota_for(asked.model)
         if quota is None or (self.config.models and asked.model not in self.config.models):
-            return self._error(model_not_found(asked.model))
+            return self._error(model_not_found(asked.model), flavour=flavour)
         fault = self._faults.choose(request.body)
         if fault is not None:
             statistics.struck(fault.name)
@@ -113,29 +138,33 @@ class Provider:
         visit: Visit,
     ) -> Plan:
         now_ns = self._clock_ns()
+        flavour = quota.flavour
         if fault is not None and fault.wire == "spurious_429":
             wait_ms = self.config.faults.spurious_retry_after_ms
-            headers = rate_limit_headers(quota.standings(now_ns))
+            headers = limit_headers(quota.standings(now_ns), flavour, time.time())
             error = spurious_refusal(wait_ms, model=asked.model, group=quota.group)
-            return self._error(error, headers, outcome="spurious_429")
+            return self._error(error, headers, outcome="spurious_429", flavour=flavour)
         refusal = quota.admit(now_ns, asked.cost_tokens)
         statistics.met_limits(visit, quota, now_ns, asked.cost_tokens, admitted=refusal is None)
-        headers = rate_limit_headers(quota.standings(now_ns)) + f"openai-organization: org-{quota.group}\r\n"
+        headers = (
+            limit_headers(quota.standings(now_ns), flavour, time.time()) + f"openai-organization: org-{quota.group}\r\n"
+        )
         if refusal is not None:
-            return self._error(self._refused(refusal, endpoint, asked, quota), headers)
-        return self._admitted(endpoint, asked, fault, headers)
+            return self._error(self._refused(refusal, endpoint, asked, quota), headers, flavour=flavour)
+        return self._admitted(endpoint, asked, fault, headers, flavour)
 
     def _refused(self, refusal: Refusal, endpoint: Endpoint, asked: Asked, quota: GroupQuota) -> ApiError:
         operation = _OPERATIONS[endpoint]
-        return limit_refusal(refusal, model=asked.model, group=quota.group, kind=quota.kind, operation=operation)
+        kind: Kind = "fixed" if quota.flavour == "azure" else quota.kind
+        return limit_refusal(refusal, model=asked.model, group=quota.group, kind=kind, operation=operation)
 
-    def _admitted(self, endpoint: Endpoint, asked: Asked, fault: Fault | None, headers: str) -> Plan:
+    def _admitted(self, endpoint: Endpoint, asked: Asked, fault: Fault | None, headers: str, flavour: Flavour) -> Plan:
         delay_s = self._latency_s()
         if fault is None:
             body = answer_body(endpoint, asked, self.config.answers, self._calls)
             return Plan("200", self._response(200, body, headers, delay_s), delay_s=delay_s, succeeded=True)
         if fault.error is not None:
-            return self._error(fault.error, headers, delay_s=delay_s)
+            return self._error(fault.error, headers, delay_s=delay_s, flavour=flavour)
         if fault.wire == "invalid_json":
             payload = self._response(200, _NO_JSON, headers, delay_s)
             return Plan("invalid_json", payload, delay_s=delay_s)
@@ -152,7 +181,16 @@ class Provider:
         jitter_ms = self._jitter.uniform(-latency.jitter_ms, latency.jitter_ms) if latency.jitter_ms else 0.0
         return max(latency.latency_ms + jitter_ms, 0.0) / 1000
 
-    def _error(self, error: ApiError, headers: str = "", *, outcome: str | None = None, delay_s: float = 0.0) -> Plan:
+    def _error(
+        self,
+        error: ApiError,
+        headers: str = "",
+        *,
+        outcome: str | None = None,
+        delay_s: float = 0.0,
+        flavour: Flavour = "openai",
+    ) -> Plan:
+        error = in_flavour(error, flavour)
         payload = self._response(error.status, error.body(), headers + error.headers, delay_s)
         return Plan(outcome or str(error.status), payload, delay_s=delay_s)
 
@@ -160,6 +198,3 @@ class Provider:
         self._calls += 1
         headers += f"x-request-id: req_{self._calls:032x}\r\nopenai-processing-ms: {round(delay_s * 1000)}\r\n"
         return response(status, body, headers)
-
-
-_OUT_OF_CREDIT = NAMED_ERRORS["insufficient_quota"]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from keyfleet.errors import ConfigurationError
 from keyfleet.sim.answers import model_body, models_body
+from keyfleet.sim.behaviours import error_for_models
 from keyfleet.sim.error_bodies import ApiError, incorrect_api_key, invalid_request, missing_api_key, model_not_found
+from keyfleet.sim.flavours import in_flavour, not_of_this_provider
 from keyfleet.sim.headers import response
 from keyfleet.sim.prompts import Endpoint
 from keyfleet.sim.protocol import HttpConnection, HttpRequest
@@ -21,6 +25,10 @@ _ENDPOINTS: dict[str, Endpoint] = {
     "/v1/embeddings": "embeddings",
     "/v1/responses": "responses",
 }
+_AZURE_PATH = re.compile(r"/openai/deployments/([^/?]+)/(completions|chat/completions|embeddings)\?api-version=[\w.-]+")
+_AZURE_UNDATED_PATH = re.compile(r"/openai(/v1/[a-z/]+)(?:\?api-version=preview)?")
+_MODELS_PATH = re.compile(r"(?:/v1|/openai|/openai/v1)/models(?:/(.+))?")
+_KEYS_PATH = "/sim/keys/"
 _USUAL_MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-3.5-turbo-instruct", "text-embedding-3-small")
 """Listed where the configuration leaves open which models exist."""
 
@@ -33,9 +41,11 @@ class Router:
 
     def handle(self, request: HttpRequest, connection: HttpConnection) -> None:
         """The handler of the server's connections."""
-        endpoint = _ENDPOINTS.get(request.target.partition("?")[0])
+        path = request.target.partition("?")[0]
+        deployment, endpoint = _azure_endpoint(request.target) if path.startswith("/openai/") else (None, None)
+        endpoint = endpoint or _ENDPOINTS.get(path)
         if endpoint is not None and request.method == "POST":
-            self._provider.call(endpoint, request, connection)
+            self._provider.call(endpoint, request, connection, deployment)
         else:
             connection.send(self._page(request), _nothing)
 
@@ -49,8 +59,11 @@ class Router:
             return _json({"reset": True})
         if route == ("GET", "/sim/requests"):
             return self._requests(parts.query)
-        if request.method == "GET" and (parts.path == "/v1/models" or parts.path.startswith("/v1/models/")):
-            return self._models(request, unquote(parts.path.removeprefix("/v1/models").lstrip("/")))
+        if request.method == "POST" and parts.path.startswith(_KEYS_PATH):
+            return self._set_behaviour(unquote(parts.path.removeprefix(_KEYS_PATH)), request.body)
+        listed = _MODELS_PATH.fullmatch(parts.path)
+        if request.method == "GET" and listed:
+            return self._models(request, unquote(listed[1] or ""))
         if parts.path in _ENDPOINTS:
             return _error(invalid_request(f"Not allowed to {request.method} on {parts.path}", status=405))
         message = f"Invalid URL ({request.method} {parts.path})"
@@ -62,16 +75,41 @@ class Router:
             return _error(invalid_request("limit: expected a whole number", param="limit"))
         return _json({"requests": self._provider.statistics.recent(int(limit))})
 
+    def _set_behaviour(self, name: str, body: bytes) -> bytes:
+        try:
+            document = json.loads(body)
+            behaviour = document["behaviour"]
+            self._provider.set_behaviour(name, behaviour)
+        except (ValueError, TypeError, LookupError):
+            return _error(invalid_request('expected {"behaviour": NAME}', param="behaviour"))
+        except ConfigurationError as error:
+            return _error(invalid_request(str(error), param=error.setting))
+        return _json({"key": name, "behaviour": behaviour})
+
     def _models(self, request: HttpRequest, model: str) -> bytes:
         key = self._provider.keyring.find(request.api_key) if request.api_key else None
-        if key is None or key.behaviour == "revoked":
+        if key is None:
             return _error(incorrect_api_key(request.api_key) if request.api_key else missing_api_key())
+        refused = error_for_models(key.behaviour, request.api_key or "")
+        if refused is None and not_of_this_provider(request.target, key.flavour):
+            refused = invalid_request(f"Invalid URL (GET {request.target})", code="unknown_url", status=404)
+        if refused is not None:
+            return _error(in_flavour(refused, key.flavour))
         existing = self._provider.config.models
         if not model:
             return response(200, models_body([one for one in existing or _USUAL_MODELS if key.quota_for(one)]))
         if (existing and model not in existing) or key.quota_for(model) is None:
-            return _error(model_not_found(model))
+            return _error(in_flavour(model_not_found(model), key.flavour))
         return response(200, model_body(model))
+
+
+def _azure_endpoint(target: str) -> tuple[str | None, Endpoint | None]:
+    """Deployment and endpoint of Azure's dated interface, or the endpoint alone of its newer one."""
+    dated = _AZURE_PATH.fullmatch(target)
+    if dated:
+        return unquote(dated[1]), _ENDPOINTS[f"/v1/{dated[2]}"]
+    undated = _AZURE_UNDATED_PATH.fullmatch(target)
+    return None, _ENDPOINTS.get(undated[1]) if undated else None
 
 
 def _json(document: object) -> bytes:

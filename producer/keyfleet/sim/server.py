@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from keyfleet.errors import ConfigurationError
-from keyfleet.sim.config import SimConfig
+from keyfleet.sim.config import Behaviour, SimConfig
 from keyfleet.sim.protocol import HttpConnection
 from keyfleet.sim.provider import Provider
 from keyfleet.sim.routes import Router
@@ -158,6 +158,10 @@ class SimServer:
     def reset(self) -> None:
         """Forget all counts and all that was charged."""
         self._in_loop(self._provider.reset)
+
+    def set_behaviour(self, name: str, behaviour: Behaviour) -> None:
+        """From now on, until a reset, the key `name` (`*`: every key) behaves so. Raises ConfigurationError."""
+        self._in_loop(lambda: self._provider.set_behaviour(name, behaviour))
 
     def reconfigure(self, config: SimConfig) -> None:
         """Go on with another configuration; counts stay, and what was charged to limits that stay the same."""

@@ -98,5 +98,5 @@ def test_a_key_that_is_refused_ends_the_job_and_is_named(place: Place, start_sim
     prepare(place)
     done = place.run("run", "in.jsonl")
     assert done.code == 3, done.stderr
-    assert done.said("no key can work")
+    assert done.said("every key is refused")
     assert done.said("invalid_api_key")

@@ -15,6 +15,11 @@ PROXY = f"http://someone:{PASSWORD}@127.0.0.1:9"
 LINES = 60
 
 
+def _expired(key: bytes) -> list[bytes]:
+    """It was there a moment ago."""
+    return []
+
+
 def everything_in(client: Any) -> Iterator[bytes]:
     """Every key of the server with all it holds, as it lies in its memory."""
     for key in client.scan_iter(count=1000):
@@ -28,7 +33,7 @@ def everything_in(client: Any) -> Iterator[bytes]:
             "list": lambda key: client.lrange(key, 0, -1),
             "stream": lambda key: [part for _, entry in client.xrange(key) for part in entry.values()],
         }
-        yield from (part for part in readers[kind](key) if part is not None)
+        yield from (part for part in readers.get(kind, _expired)(key) if part is not None)
 
 
 def test_no_secret_is_in_redis_logs_output_or_a_process_list(place: Place, start_sim: StartSim) -> None:

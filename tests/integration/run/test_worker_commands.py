@@ -56,11 +56,11 @@ def test_workers_end_with_a_supervisor_that_was_killed(
     place.wait_until_empty()
 
 
-def test_a_worker_must_be_told_its_key_where_there_are_several(place: Place, start_sim: StartSim) -> None:
+def test_a_worker_that_finds_no_broker_says_so_and_ends(place: Place, start_sim: StartSim) -> None:
     place.write_keys(start_sim(SimConfig(keys=KEYS)), KEYS)
     done = place.run("worker", "--broker", "redis://127.0.0.1:9")
     assert done.code == 2
-    assert done.said("--key (a, b), or --all")
+    assert done.said("the broker at redis://127.0.0.1:9 can't be used")
 
 
 def test_a_worker_without_a_broker_says_what_to_give(place: Place, start_sim: StartSim) -> None:

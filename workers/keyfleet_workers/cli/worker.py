@@ -1,22 +1,39 @@
-"""`keyfleet worker`: serve one key, or every configured key with a process each."""
+"""`keyfleet worker`: serve a free key, the one that is named, or every configured key with a process each."""
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
+import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from keyfleet.broker import check_server, connect
 from keyfleet.cli import options
-from keyfleet.config import Environment, KeyConfig, KeySource, Settings, find_keys
+from keyfleet.config import Environment, KeyConfig, Settings, parse_duration_s
 from keyfleet.errors import ConfigurationError, KeyfleetError
-from keyfleet_workers.process import WorkerOptions, end_with, run_worker
-from keyfleet_workers.supervisor import CONFIGURATION_EXIT, Supervisor
+from keyfleet_workers.assignment import Assignment, EveryKey, NamedKey
+from keyfleet_workers.children import Launcher
+from keyfleet_workers.cli.keys_loader import KeysLoader
+from keyfleet_workers.exit_codes import CONFIGURATION_EXIT
+from keyfleet_workers.key_leases import KeyLeases
+from keyfleet_workers.lease_upkeep import LeaseUpkeep
+from keyfleet_workers.leased_key import LeasedKey
+from keyfleet_workers.process import WorkerOptions, configure_logging, run_worker
+from keyfleet_workers.supervisor import Supervisor
 
 __all__ = ["worker"]
+
+LEASES_TIMEOUT_S = 2.0
+"""Longest silence of the broker about leases (s): until then the supervisor sees to nothing else."""
+
+SHUTDOWN_MARGIN_S = 15.0
+"""How much longer than their own deadline workers may take to end before they are killed (s)."""
 
 
 @click.command()
@@ -27,11 +44,27 @@ __all__ = ["worker"]
 @options.fleet
 @options.use
 @options.concurrency
+@click.option(
+    "--workers-per-key",
+    type=click.IntRange(min=1),
+    envvar="KEYFLEET_WORKERS_PER_KEY",
+    help="Most workers that lease the same key, where none is named (default: the key's `workers`, else 1).",
+)
+@click.option(
+    "--shutdown-timeout",
+    "shutdown_timeout_s",
+    metavar="TIME",
+    envvar="KEYFLEET_SHUTDOWN_TIMEOUT",
+    callback=options.parsed(parse_duration_s),
+    help="How long calls under way may take after SIGTERM (default: 60s). A second SIGTERM stops at once.",
+)
 @options.log_level
 @click.option("--base-url", hidden=True, help="Provider's address for keys that have none of their own.")
 @click.option("--requests-per-minute", type=float, hidden=True)
 @click.option("--tokens-per-minute", type=float, hidden=True)
 @click.option("--end-with-stdin", is_flag=True, hidden=True, help="End when standard input is closed.")
+@click.option("--as-child", is_flag=True, hidden=True, help="Be the process that serves --key, under a supervisor.")
+@click.option("--ends-when-set-aside", is_flag=True, hidden=True, help="Be one that leaves its key.")
 def worker(
     key_name: str | None,
     all_keys: bool,
@@ -40,35 +73,61 @@ def worker(
     requests_per_minute: float | None,
     tokens_per_minute: float | None,
     end_with_stdin: bool,
+    as_child: bool,
+    ends_when_set_aside: bool,
     **given: Any,
 ) -> None:
-    """Run workers: each is bound to one key and takes requests while the key's limits allow.
+    """Run a worker: it is bound to one key at a time and takes requests while the key's limits allow.
 
-    Start as many as there are keys, on as many hosts as you like: all of them share each key's limits through the
-    broker.
+    Without --key it leases a free key, and another when its own is revoked or empty. Start as many as there are keys,
+    on as many hosts as you like: they share out the keys, and each key's limits, through the broker. SIGTERM finishes
+    the calls under way, SIGHUP or a change of the keys file applies what is configured anew.
 
     \b
-      keyfleet worker --key research-1 --broker redis://queue.example:6379/0
+      keyfleet worker --broker redis://queue.example:6379/0
+      keyfleet worker --key research-1
       keyfleet worker --all
     """
-    env = Environment.read()
-    settings = Settings.from_environment(env).with_options(**given)
-    worker_options = WorkerOptions(settings, _broker_of(settings))
-    source = find_keys(
-        option_path=keys,
-        env=env,
-        cwd=Path.cwd(),
-        requests_per_minute=requests_per_minute,
-        tokens_per_minute=tokens_per_minute,
+    settings = Settings.from_environment(Environment.read()).with_options(**given)
+    loader = KeysLoader(keys, base_url, requests_per_minute, tokens_per_minute)
+    is_leasing = not (all_keys or key_name)
+    worker_options = WorkerOptions(
+        settings, _broker_of(settings), is_supervised=True, ends_when_set_aside=ends_when_set_aside or is_leasing
     )
-    source = _with_base_url(source, base_url)
-    if all_keys:
-        supervisor = Supervisor(source.keys, _server(env, worker_options), _spawn_command, end_with_stdin)
-        sys.exit(supervisor.run())
-    key = _choose(source, key_name)
-    if end_with_stdin:
-        end_with(0)
-    sys.exit(run_worker(key, env, worker_options))
+    if as_child:
+        sys.exit(_server(worker_options)(_named(loader.load().keys, key_name)))
+    host_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    leases = _leases(worker_options)
+    assignment: Assignment = LeasedKey(host_id, leases, loader.has_secrets_of, settings.workers_per_key)
+    if not is_leasing:
+        assignment = EveryKey(host_id) if all_keys or key_name is None else NamedKey(host_id, name=key_name)
+    supervisor = _supervisor(assignment, loader, worker_options, leases, end_with_stdin)
+    if not all_keys:  # of a broker that isn't there, a single worker says so; a whole host's wait for it
+        with connect(worker_options.broker_url) as client:
+            check_server(client, worker_options.broker_url)
+    configure_logging(settings.log_level)
+    sys.exit(supervisor.run())
+
+
+def _supervisor(
+    assignment: Assignment, loader: KeysLoader, worker_options: WorkerOptions, leases: KeyLeases, end_with_stdin: bool
+) -> Supervisor:
+    """Raises ConfigurationError where no key is there to be served."""
+    watch, source = loader.watch()
+    if isinstance(assignment, NamedKey):
+        _named(source.keys, assignment.name)
+    elif not assignment.candidates(source.keys):
+        source.check_variables(loader.env)
+    settings = worker_options.settings
+    return Supervisor(
+        assignment,
+        Launcher(_server(worker_options), partial(_spawn_command, worker_options.ends_when_set_aside)),
+        source.keys,
+        watch,
+        LeaseUpkeep(leases, settings.lease_s),
+        end_with_stdin,
+        shutdown_s=settings.shutdown_timeout_s + SHUTDOWN_MARGIN_S,
+    )
 
 
 def _broker_of(settings: Settings) -> str:
@@ -81,11 +140,16 @@ def _broker_of(settings: Settings) -> str:
     return settings.broker_url
 
 
-def _server(env: Environment, worker_options: WorkerOptions) -> Callable[[KeyConfig], int]:
+def _leases(worker_options: WorkerOptions) -> KeyLeases:
+    settings = worker_options.settings
+    client = partial(connect, worker_options.broker_url, timeout_s=LEASES_TIMEOUT_S)
+    return KeyLeases(client, settings.fleet, lease_ms=round(settings.lease_s * 1000))
+
+
+def _server(worker_options: WorkerOptions) -> Callable[[KeyConfig], int]:
     def serve(key: KeyConfig) -> int:
-        end_with(0)
         try:
-            return run_worker(key, env, worker_options)
+            return run_worker(key, Environment.read(), worker_options)
         except KeyfleetError as error:
             click.echo(f"keyfleet worker: {error}", err=True)
             return CONFIGURATION_EXIT if isinstance(error, ConfigurationError) else 1
@@ -93,30 +157,15 @@ def _server(env: Environment, worker_options: WorkerOptions) -> Callable[[KeyCon
     return serve
 
 
-def _choose(source: KeySource, name: str | None) -> KeyConfig:
-    names = ", ".join(key.name for key in source.keys)
-    if name is None and len(source.keys) == 1:
-        return source.keys[0]
-    if name is None:
-        raise ConfigurationError(f"say which key to serve with --key ({names}), or --all", setting="--key")
-    for key in source.keys:
+def _named(keys: tuple[KeyConfig, ...], name: str | None) -> KeyConfig:
+    for key in keys:
         if key.name == name:
             return key
+    names = ", ".join(key.name for key in keys)
     raise ConfigurationError(f"no key is named as --key says; configured are {names}", setting="--key")
 
 
-def _with_base_url(source: KeySource, base_url: str | None) -> KeySource:
-    """The keys, with `base_url` for those that were given none of their own."""
-    if base_url is None:
-        return source
-    default = KeyConfig.__dataclass_fields__["base_url"].default
-    return replace(
-        source,
-        keys=tuple(replace(key, base_url=base_url) if key.base_url == default else key for key in source.keys),
-    )
-
-
-def _spawn_command(key: KeyConfig) -> list[str]:
-    """The command that serves `key` in a new interpreter, with the options of this one."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--all"]
-    return [sys.executable, "-m", "keyfleet", *arguments, "--key", key.name, "--end-with-stdin"]
+def _spawn_command(ends_when_set_aside: bool, key: KeyConfig) -> list[str]:
+    """The command that serves `key` in a new interpreter, with the options of this one; its last --key counts."""
+    command = [sys.executable, "-m", "keyfleet", *sys.argv[1:], "--key", key.name, "--as-child"]
+    return [*command, "--ends-when-set-aside"] if ends_when_set_aside else command

@@ -8,21 +8,21 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
-
-import redis
 
 from keyfleet.clock import elapsed_s
-from keyfleet.contract import AttemptError, Outcome
 from keyfleet.ledger import Finish, Retry, Taken
-from keyfleet_workers.cooldowns import Cooldowns
-from keyfleet_workers.dispatch.delivery import Delivery, HandBack, Settle
+from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.dispatch.charges import Charges
+from keyfleet_workers.dispatch.chunk_counts import ChunkCounts
+from keyfleet_workers.dispatch.delivery import Delivery, HandBack
 from keyfleet_workers.dispatch.held import HeldRequests
+from keyfleet_workers.dispatch.key_health import KeyHealth
+from keyfleet_workers.dispatch.outcomes import error_of, failure, success, tokens_used
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.taker import Grant
-from keyfleet_workers.limiter import ExactRedisStorage, Settlement
+from keyfleet_workers.limit_learning import LimitLearner
+from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.provider import (
     Answer,
     CallFailed,
@@ -31,36 +31,21 @@ from keyfleet_workers.provider import (
     VerdictKind,
     classify,
     classify_failure,
+    limit_reports,
 )
+from keyfleet_workers.provider.verdict import CallFailure
 from keyfleet_workers.retry_policy import GiveUp, decide
 
-__all__ = ["CallRunner", "ChunkCounts"]
+__all__ = ["CallRunner"]
 
 logger = logging.getLogger(__name__)
 
+_BACK_AT_ONCE = frozenset(
+    {VerdictKind.RATE_LIMITED, VerdictKind.OUT_OF_CREDIT, VerdictKind.REVOKED, VerdictKind.UNREACHABLE}
+)
+"""What speaks of the key, its account or the way there: the request goes back and spends no attempt."""
 
-class ChunkCounts:
-    """What became of a chunk's requests; `wait` returns when none is under way any more."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._under_way = 0
-        self.ends: Counter[str] = Counter()
-
-    def begin(self) -> None:
-        with self._condition:
-            self._under_way += 1
-
-    def end(self, how: str) -> None:
-        with self._condition:
-            self._under_way -= 1
-            self.ends[how] += 1
-            if not self._under_way:  # waking the chunk's thread for each call would cost as much as a round trip
-                self._condition.notify_all()
-
-    def wait(self) -> None:
-        with self._condition:
-            self._condition.wait_for(lambda: self._under_way == 0)
+_MAY_BE_RETRIED = frozenset({VerdictKind.RETRYABLE, VerdictKind.TIMED_OUT})
 
 
 class CallRunner:
@@ -69,26 +54,27 @@ class CallRunner:
     def __init__(
         self,
         *,
-        key_name: str,
+        binding: KeyBinding,
         client: ProviderClient,
         delivery: Delivery,
         held: HeldRequests,
         slots: CallSlots,
-        storage: ExactRedisStorage,
-        cooldowns: Cooldowns,
-        key_timeout_s: float | None = None,
-        without_secrets: Callable[[bytes], bytes] = bytes,
+        charges: Charges,
+        health: KeyHealth,
+        learner: LimitLearner,
+        outputs: OutputMeans,
     ) -> None:
-        """`without_secrets` hides in an error's text what it repeats of the key."""
-        self._without_secrets = without_secrets
-        self._key_name = key_name
+        self._binding = binding
+        self._key_name = binding.name
+        self._via_proxy = binding.proxy_url is not None
         self._client = client
         self._delivery = delivery
         self._held = held
         self._slots = slots
-        self._storage = storage
-        self._cooldowns = cooldowns
-        self._key_timeout_s = key_timeout_s
+        self._charges = charges
+        self._learner = learner
+        self._outputs = outputs
+        self.health = health
         self.stopping = threading.Event()
         self.totals: Counter[str] = Counter()
         self._totals_lock = threading.Lock()
@@ -104,135 +90,108 @@ class CallRunner:
             logger.error(
                 "a call broke on %s (%s); its request goes back\n%s", self._key_name, type(error).__name__, where
             )
-            self._delivery.put(queue, HandBack(taken.key, taken.token))
-            how = "handed_back"
+            how = self._hand_back(queue, taken)
         finally:
             self._end(queue, taken, counts, how)
 
     def give_back(self, queue: str, taken: Taken, grant: Grant, counts: ChunkCounts) -> None:
         """What `run` does with a request that is not to be sent, for one that no thread will run."""
-        how = self._hand_back(queue, taken, grant, refund=True)
-        self._end(queue, taken, counts, how)
+        self._charges.refund(grant, taken)
+        self._end(queue, taken, counts, self._hand_back(queue, taken))
+
+    def count(self, how: str) -> None:
+        """One more request ended in this way."""
+        with self._totals_lock:
+            self.totals[how] += 1
 
     def _end(self, queue: str, taken: Taken, counts: ChunkCounts, how: str) -> None:
         self._held.drop(queue, taken.key, taken.token)
         self._slots.release()
-        with self._totals_lock:
-            self.totals[how] += 1
+        self.count(how)
         counts.end(how)
 
     def _run(self, queue: str, taken: Taken, grant: Grant) -> str:
-        may_send, grant = self._last_checks(queue, taken, grant)
-        if not may_send:
-            return self._hand_back(queue, taken, grant, refund=True)
+        sent_on = self._last_checks(queue, taken, grant)
+        if sent_on is None:
+            self._charges.refund(grant, taken)
+            return self._hand_back(queue, taken)
         began_s = elapsed_s()
+        verdict, answer = self._call(taken, sent_on, began_s)
+        self.health.note(verdict, sent_on, began_s)
+        return self._conclude(queue, taken, verdict, answer)
+
+    def _last_checks(self, queue: str, taken: Taken, grant: Grant) -> Grant | None:
+        """The grant to send on, if the request may be sent: the lease stands, and the charge stands at about now."""
+        if self.stopping.is_set() or not self._held.stands(queue, taken.key, taken.token):
+            return None
+        moved = self._charges.move_to_now(grant, taken)
+        # Moving it may have taken a while.
+        return moved if moved is grant or self._held.stands(queue, taken.key, taken.token) else None
+
+    def _call(self, taken: Taken, grant: Grant, began_s: float) -> tuple[Verdict, Answer | None]:
+        read_timeout_s = self._binding.config.timeout_s or taken.options.timeout_s
         try:
-            answer = self._client.post(
-                taken.endpoint, taken.body, read_timeout_s=self._key_timeout_s or taken.options.timeout_s
-            )
+            alias = self._binding.alias(taken.model)
+            answer = self._client.post(taken.endpoint, taken.body, read_timeout_s=read_timeout_s, model=alias)
         except CallFailed as error:
             verdict = classify_failure(error.failure, str(error))
-            self._settle(grant, taken, error.written_s or began_s, None)
-            return self._conclude(queue, taken, grant, verdict, None)
+            self._settle(grant, taken, error.written_s or began_s, verdict)
+            return verdict, None
         self._slots.note_latency(answer.finished_s - began_s)
-        if answer.status >= 400:
-            answer = replace(answer, body=self._without_secrets(answer.body))
-        verdict = classify(answer.status, answer.headers, answer.body, now_s=time.time())
-        self._settle(grant, taken, _admitted_s(answer), _tokens_used(verdict.document))
-        return self._conclude(queue, taken, grant, verdict, answer)
+        now_s = time.time()
+        verdict = self._classify(answer, now_s)
+        if verdict.kind is not VerdictKind.SUCCESS:  # whatever its status: an error may repeat the key
+            answer = replace(answer, body=self._binding.without_secrets(answer.body))
+            verdict = self._classify(answer, now_s)
+        reports = limit_reports(self._binding.provider, answer.headers, now_s=now_s)
+        self._learner.note(grant.quota, reports)
+        self._charges.correct(grant, reports)
+        self._settle(grant, taken, _admitted_s(answer), verdict)
+        return verdict, answer
 
-    def _last_checks(self, queue: str, taken: Taken, grant: Grant) -> tuple[bool, Grant]:
-        """Whether to send: the lease stands, and the charge stands at about the present time. And where it stands.
+    def _classify(self, answer: Answer, now_s: float) -> Verdict:
+        provider, status = self._binding.provider, answer.status
+        return classify(provider, status, answer.headers, answer.body, now_s=now_s, via_proxy=self._via_proxy)
 
-        A grant that has aged is moved forward to now, so that it can't leave its window before the provider's does.
-        """
-        if self.stopping.is_set() or not self._held.stands(queue, taken.key, taken.token):
-            return False, grant
-        age_s = elapsed_s() - grant.asked_s
-        if age_s < grant.quota.guard_s() / 2:
-            return True, grant
-        if age_s > grant.quota.shortest_window_s() / 2:
-            return False, grant
-        now_s = elapsed_s()
-        try:
-            self._storage.settle(grant.quota.limits, [self._settlement(grant, taken, now_s, None)])
-        except redis.RedisError:
-            return False, grant
-        moved = replace(grant, granted_ms=grant.server_ms(now_s), asked_s=now_s)
-        return self._held.stands(queue, taken.key, taken.token), moved
-
-    def _settlement(self, grant: Grant, taken: Taken, used_s: float, tokens: int | None) -> Settlement:
-        reserved = grant.quota.costs(taken.cost_tokens)
-        surcharge = max(0, (tokens or 0) - taken.cost_tokens)
-        deltas = tuple(surcharge if limit.unit == "tokens" else 0 for limit in grant.quota.limits)
-        return Settlement(grant.granted_ms, grant.server_ms(used_s), reserved, deltas)
-
-    def _settle(self, grant: Grant, taken: Taken, used_s: float, tokens: int | None) -> None:
-        """Correct the reservation where it was used late, or more than it was used."""
-        late = used_s - grant.asked_s > grant.quota.guard_s() / 2
-        if grant.quota.limits and (late or (tokens or 0) > taken.cost_tokens):
-            self._delivery.put("", Settle(grant.quota, self._settlement(grant, taken, used_s, tokens)))
-
-    def _hand_back(self, queue: str, taken: Taken, grant: Grant, *, refund: bool = False) -> str:
-        if refund and grant.quota.limits:
-            reserved = grant.quota.costs(taken.cost_tokens)
-            nothing_used = Settlement(grant.granted_ms, grant.granted_ms, reserved, tuple(-cost for cost in reserved))
-            self._delivery.put("", Settle(grant.quota, nothing_used))
-        self._delivery.put(queue, HandBack(taken.key, taken.token))
-        return "handed_back"
-
-    def _conclude(self, queue: str, taken: Taken, grant: Grant, verdict: Verdict, answer: Answer | None) -> str:
+    def _settle(self, grant: Grant, taken: Taken, used_s: float, verdict: Verdict) -> None:
+        was_never_sent = verdict.code == CallFailure.INVALID_ENDPOINT.value
+        if verdict.document is None and (was_never_sent or verdict.kind is VerdictKind.UNREACHABLE):
+            self._charges.refund(grant, taken)  # whoever answered, if anyone did, it was not the provider
+            return
+        self._charges.settle(grant, taken, used_s, tokens_used(verdict.document))
+        self._charges.charge_learned(grant, taken, used_s)
         if verdict.kind is VerdictKind.SUCCESS:
-            self._delivery.put(queue, Finish(taken.key, "", self._success(taken, verdict, answer)), taken.record)
+            self._outputs.note(taken.model, verdict.document)
+
+    def _conclude(self, queue: str, taken: Taken, verdict: Verdict, answer: Answer | None) -> str:
+        kind = verdict.kind
+        if kind is VerdictKind.SUCCESS and answer is not None:
+            outcome = success(taken, verdict, answer, self._key_name)
+            self._delivery.put(queue, Finish(taken.key, "", outcome), taken.record)
             return "succeeded"
-        if verdict.kind is VerdictKind.RATE_LIMITED:
-            self._cooldowns.set(grant.quota.name, f"rate limited: {verdict.code}", verdict.wait_ms or 0)
-            self._hand_back(queue, taken, grant)
-            return "rate_limited"
-        if verdict.kind in (VerdictKind.KEY_UNUSABLE, VerdictKind.UNREACHABLE):
-            self._cooldowns.set_key(f"{verdict.kind.value}: {verdict.code}", verdict.wait_ms or 0)
-            logger.warning("key %s rests: %s %s", self._key_name, verdict.code, verdict.message)
-            return self._hand_back(queue, taken, grant, refund=verdict.kind is VerdictKind.UNREACHABLE)
+        if kind in _BACK_AT_ONCE or (kind is VerdictKind.MODEL_LOST and self.health.leaves_model(queue)):
+            self._hand_back(queue, taken)
+            return str(kind.value)
+        if kind is VerdictKind.TOO_LARGE and verdict.limit is not None:
+            self._hand_back(queue, taken, verdict.limit.requested if verdict.limit.unit == "tokens" else None)
+            return "too_large"
         return self._fail(queue, taken, verdict, answer)
 
+    def _hand_back(self, queue: str, taken: Taken, cost_tokens: int | None = None) -> str:
+        self._delivery.put(queue, HandBack(taken.key, taken.token, cost_tokens))
+        return "handed_back"
+
     def _fail(self, queue: str, taken: Taken, verdict: Verdict, answer: Answer | None) -> str:
-        status = answer.status if answer else None
-        error = AttemptError(status, verdict.code, verdict.message, self._key_name, time.time())
-        attempts = (*taken.attempts, error)
-        if verdict.kind is not VerdictKind.FINAL:
-            decision = decide(attempts, taken.options, jitter=random.random(), asked_ms=verdict.wait_ms)
+        attempts = (*taken.attempts, error_of(verdict, answer, self._key_name))
+        if verdict.kind in _MAY_BE_RETRIED:
+            least_ms = max(verdict.wait_ms or 0, self.health.trouble.least_delay_ms)
+            decision = decide(attempts, taken.options, jitter=random.random(), asked_ms=least_ms)
             if not isinstance(decision, GiveUp):
                 self._delivery.put(queue, Retry(taken.key, taken.token, decision.delay_ms, attempts))
                 return "retried"
-        outcome = Outcome(
-            id=taken.key,
-            ok=False,
-            status=status,
-            body=answer.body if answer and verdict.document is not None else None,
-            attempts=len(attempts),
-            errors=attempts,
-            key_name=self._key_name,
-            request_id=answer.headers.get("x-request-id") if answer else None,
-            finished_s=time.time(),
-        )
+        outcome = failure(taken, attempts, verdict, answer, self._key_name)
         self._delivery.put(queue, Finish(taken.key, taken.token, outcome), taken.record)
         return "failed"
-
-    def _success(self, taken: Taken, verdict: Verdict, answer: Answer | None) -> Outcome:
-        if answer is None:
-            raise ValueError("a success needs an answer")
-        return Outcome(
-            id=taken.key,
-            ok=True,
-            status=answer.status,
-            body=answer.body,
-            attempts=len(taken.attempts) + 1,
-            errors=taken.attempts,
-            key_name=self._key_name,
-            request_id=answer.headers.get("x-request-id"),
-            tokens=_tokens_used(verdict.document) or taken.cost_tokens,
-            finished_s=time.time(),
-        )
 
 
 def _admitted_s(answer: Answer) -> float:
@@ -245,10 +204,3 @@ def _admitted_s(answer: Answer) -> float:
     except ValueError:
         return answer.written_s
     return max(answer.written_s, answer.finished_s - processing_s)
-
-
-def _tokens_used(document: Any) -> int | None:
-    """The usage that an answer reports: `usage.total_tokens` in all of OpenAI's answers; None where it has none."""
-    usage = document.get("usage") if isinstance(document, dict) else None
-    total = usage.get("total_tokens") if isinstance(usage, dict) else None
-    return total if isinstance(total, int) and total >= 0 else None

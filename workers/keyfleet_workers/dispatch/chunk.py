@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -13,17 +12,21 @@ from typing import Protocol
 
 import redis
 
-from keyfleet.contract import AttemptError, Outcome
+from keyfleet.contract import Outcome
 from keyfleet.ledger import Finish, Taken, model_of
 from keyfleet.tickets import REQUESTS_PER_TICKET
-from keyfleet_workers.binding import KeyBinding, Quota
-from keyfleet_workers.dispatch.calls import CallRunner, ChunkCounts
+from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.dispatch.calls import CallRunner
+from keyfleet_workers.dispatch.chunk_counts import ChunkCounts
+from keyfleet_workers.dispatch.decoding import malformed_outcome
 from keyfleet_workers.dispatch.delivery import Delivery, Settle
 from keyfleet_workers.dispatch.held import HeldRequests
+from keyfleet_workers.dispatch.outcomes import never_sent
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.taker import Grant, Taker, TakeResult
 from keyfleet_workers.dispatch.waits import Waits
 from keyfleet_workers.limiter import Settlement
+from keyfleet_workers.quota_pools import Quota
 
 __all__ = ["ChunkRunner", "QueueControl"]
 
@@ -37,6 +40,9 @@ BRIEF_S = 0.05
 
 PARKED_S = 0.25
 """How long a ticket waits for another of its queue that is being served here, before it goes back (s)."""
+
+FIRST_ANSWER_S = 60.0
+"""Longest pause of a queue while the one call that shows how its provider fares is under way (s)."""
 
 NOTHING_FITS_MS = 1000
 """Pause where all that is ready is too large for this key (ms)."""
@@ -120,7 +126,7 @@ class ChunkRunner:
     def start_calls(self, queue: str, result: TakeResult, counts: ChunkCounts) -> None:
         """Start the calls of what was taken, and end what can't ever be started."""
         for taken in (*result.taken, *result.impossible):
-            self._held.hold(queue, taken.key, taken.token, result.grant.asked_s)
+            self._held.hold(queue, taken.key, taken.token, result.grant.asked_s, taken)
         for taken in result.taken:
             self._note_grant(result.grant, taken)
             counts.begin()
@@ -131,11 +137,15 @@ class ChunkRunner:
         for taken in result.impossible:
             self._delivery.put(queue, Finish(taken.key, taken.token, _too_large(taken)), taken.record)
             self._held.drop(queue, taken.key, taken.token)
+        for row in result.malformed:
+            logger.warning("a request in the broker is refused: %s", row[2])
+            self._delivery.put(queue, Finish(row[0], row[1], malformed_outcome(row)))
+            self._calls.count("refused")
 
     def _note_grant(self, grant: Grant, taken: Taken) -> None:
         costs = grant.quota.costs(taken.cost_tokens)
         again = Settlement(grant.granted_ms, grant.granted_ms, (0,) * len(costs), costs)
-        self._delivery.note_grant(Settle(grant.quota, again))
+        self._delivery.note_grant(Settle(grant.quota.limits, again))
 
 
 @dataclass(slots=True)
@@ -152,13 +162,16 @@ class _Taking:
         left = count
         try:
             while left > 0 and not self.runner._calls.stopping.is_set():
-                got = self._slots_for(left)
+                is_cautious = self.runner._calls.health.is_cautious(self.quota)
+                got = self._slots_for(1 if is_cautious else left)
                 if not got:
                     return
                 result = self._take(got)
                 if result is None:
                     return
                 left -= len(result.taken)
+                if is_cautious and result.taken:
+                    self._wait_for_answer(left)
                 if not result.ready_left:
                     return
                 if not self._go_on(result, left):
@@ -168,6 +181,15 @@ class _Taking:
             self._return_ticket(left)
         finally:
             self.runner._waits.clear(self.queue)
+
+    def _wait_for_answer(self, left: int) -> None:
+        """What the call brings decides how to go on; meanwhile others may have the ticket."""
+        self._return_ticket(left)
+        self.runner._control.pause(self.queue, FIRST_ANSWER_S)
+        self.runner._waits.note(self.queue, "waiting for a first answer", FIRST_ANSWER_S)
+        self.counts.wait()
+        self.runner._control.resume(self.queue)
+        self.quota = self.runner._binding.quota(model_of(self.queue))  # limits may have been learned
 
     def _slots_for(self, most: int) -> int:
         slots = self.runner._slots
@@ -203,7 +225,7 @@ class _Taking:
         """After a take that left something ready: sit out a short wait, or leave the queue alone for a long one."""
         wait_ms = result.wait_ms
         if not wait_ms:
-            if result.taken or result.impossible:
+            if result.taken or result.impossible or result.malformed:
                 return True
             wait_ms = NOTHING_FITS_MS
         wait_s = wait_ms / 1000
@@ -221,20 +243,12 @@ class _Taking:
 
 
 def _reason(result: TakeResult) -> str:
-    if result.cooldown:
-        return result.cooldown
+    if result.hold:
+        return result.hold.describe()
     return result.limit.describe() if result.limit else "too large for this key"
 
 
 def _too_large(taken: Taken) -> Outcome:
     message = f"the request costs {taken.cost_tokens} tokens, more than any key's limits allow in a whole window"
-    error = AttemptError(None, "request_too_large", message, at_s=time.time())
-    return Outcome(
-        id=taken.key,
-        ok=False,
-        status=None,
-        body=None,
-        attempts=len(taken.attempts),
-        errors=(*taken.attempts, error),
-        finished_s=time.time(),
-    )
+    calls = len(taken.attempts)
+    return never_sent(taken.key, taken.attempts, code="request_too_large", message=message, calls=calls)

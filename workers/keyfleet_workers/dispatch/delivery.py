@@ -17,10 +17,10 @@ from keyfleet.broker import ServerWatch
 from keyfleet.clock import elapsed_s
 from keyfleet.ledger import Finish, Retry, Transitions
 from keyfleet.ledger.transitions import by_job
-from keyfleet_workers.binding import Quota
-from keyfleet_workers.limiter import ExactRedisStorage, Settlement
+from keyfleet_workers.dispatch.held import HeldRequests
+from keyfleet_workers.limiter import Correction, ExactRedisStorage, QuotaLimit, Settlement
 
-__all__ = ["Delivery", "HandBack", "Settle"]
+__all__ = ["Correct", "Delivery", "HandBack", "Settle"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,9 @@ MOST_AT_ONCE = 256
 
 GATHER_S = 0.005
 """Least time between the beginnings of two round trips: what comes meanwhile goes together (s)."""
+
+HOLD_AT_ONCE = 64
+"""Requests in flight that one call puts back into a ledger that may have lost them."""
 
 RECENT_S = 3.0
 """How long delivered outcomes and grants are kept: a server with an AOF synced every second may lose two (s)."""
@@ -42,21 +45,30 @@ AWAY_PAUSE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class HandBack:
-    """A request that goes back unsent."""
+    """A request that goes back unserved. `cost_tokens` is its cost from now on, None: as it was."""
 
     key: str
     token: str
+    cost_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """A correction of one grant."""
+    """A correction of one grant on `limits`."""
 
-    quota: Quota
+    limits: tuple[QuotaLimit, ...]
     settlement: Settlement
 
 
-Result = Finish | Retry | HandBack | Settle
+@dataclass(frozen=True, slots=True)
+class Correct:
+    """What a provider says is left of each of `limits`."""
+
+    limits: tuple[QuotaLimit, ...]
+    corrections: tuple[Correction, ...]
+
+
+Result = Finish | Retry | HandBack | Settle | Correct
 
 
 class Delivery:
@@ -74,15 +86,17 @@ class Delivery:
         watch: ServerWatch,
         *,
         on_ready_again: Callable[[str, int], None],
+        held: HeldRequests | None = None,
         keep_recent: bool = True,
     ) -> None:
-        """`on_ready_again(queue, count)` is told of requests that went back. `keep_recent=False` suits a server that
-        syncs every write to disk."""
+        """`on_ready_again(queue, count)` is told of requests that went back. `held` are put back into a ledger that has
+        lost them. `keep_recent=False` suits a server that syncs every write to disk."""
         self._client = client
         self._transitions = transitions
         self._storage = storage
         self._watch = watch
         self._on_ready_again = on_ready_again
+        self._held = HeldRequests(0.0) if held is None else held  # an empty one is false
         self._recent_s = RECENT_S if keep_recent else 0.0
         self._waiting: deque[tuple[str, Result, bytes]] = deque()
         self._wake = threading.Event()
@@ -90,6 +104,7 @@ class Delivery:
         self._idle.set()
         self._stopping = False
         self._began_s = float("-inf")
+        self._records_until_s = float("-inf")
         self._recent: deque[tuple[float, str, Finish]] = deque()
         self._recent_grants: deque[tuple[float, Settle]] = deque()
         self._thread = threading.Thread(target=self._run, name="keyfleet-delivery", daemon=True)
@@ -146,6 +161,9 @@ class Delivery:
         try:
             if self._watch.changed:
                 self._deliver_recent_again()
+                self._records_until_s = elapsed_s() + RECENT_S
+            if elapsed_s() < self._records_until_s:
+                batch = [_with_record(one) for one in batch]
             if batch:
                 self._flush(batch)
         except redis.RedisError as error:
@@ -193,10 +211,15 @@ class Delivery:
                 calls.append(partial(transitions.finish, queue, job_id, finishes))
             if retries := [one for one in results if isinstance(one, Retry)]:
                 calls.append(partial(transitions.retry, queue, retries))
-            if returned := [(one.key, one.token) for one in results if isinstance(one, HandBack)]:
-                calls.append(partial(transitions.hand_back, queue, returned))
-        for quota, settlements in _by_quota([one for _, one, _ in batch if isinstance(one, Settle)]):
-            calls.append(partial(self._storage.settle, quota.limits, settlements))
+            if returned := [one for one in results if isinstance(one, HandBack)]:
+                pairs = [(one.key, one.token) for one in returned]
+                costs = [one.cost_tokens for one in returned]
+                calls.append(partial(transitions.hand_back, queue, pairs, costs=costs))
+        for limits, settlements in _by_limits([one for _, one, _ in batch if isinstance(one, Settle)]):
+            calls.append(partial(self._storage.settle, limits, settlements))
+        for _, one, _ in batch:
+            if isinstance(one, Correct):
+                calls.append(partial(self._storage.correct, one.limits, one.corrections))
         return calls
 
     def _announce_returned(self, batch: Sequence[tuple[str, Result, bytes]]) -> None:
@@ -222,11 +245,30 @@ class Delivery:
         for queue, finishes in by_queue.items():
             for job_id, of_job in by_job(finishes).items():
                 self._transitions.finish(queue, job_id, of_job, pipeline)
-        for quota, settlements in _by_quota([grant for _, grant in list(self._recent_grants)]):  # others add
-            self._storage.settle(quota.limits, settlements, pipeline)
+        for limits, settlements in _by_limits([grant for _, grant in list(self._recent_grants)]):  # others add
+            self._storage.settle(limits, settlements, pipeline)
         if pipeline.command_stack:
             pipeline.execute()
+        self._hold_again()
         self._watch.dealt_with()
+
+    def _hold_again(self) -> None:
+        """What is in flight here must be ready for nobody else, whether its lease was lost or all of it."""
+        for queue, in_hand in self._held.in_hand().items():
+            for start in range(0, len(in_hand), HOLD_AT_ONCE):
+                part = in_hand[start : start + HOLD_AT_ONCE]
+                asked_s = elapsed_s()
+                for taken, is_held in zip(part, self._transitions.hold_again(queue, part), strict=True):
+                    if is_held:
+                        self._held.renewed(queue, taken.key, taken.token, asked_s)
+                    else:
+                        self._held.drop(queue, taken.key, taken.token)
+
+
+def _with_record(one: tuple[str, Result, bytes]) -> tuple[str, Result, bytes]:
+    """An outcome that is written even where the server has lost its request while it was under way."""
+    queue, result, record = one
+    return (queue, replace(result, record=record), record) if isinstance(result, Finish) else one
 
 
 def _by_queue(batch: Sequence[tuple[str, Result, bytes]]) -> dict[str, list[Result]]:
@@ -236,11 +278,11 @@ def _by_queue(batch: Sequence[tuple[str, Result, bytes]]) -> dict[str, list[Resu
     return groups
 
 
-def _by_quota(settles: Sequence[Settle]) -> list[tuple[Quota, list[Settlement]]]:
-    groups: dict[str, tuple[Quota, list[Settlement]]] = {}
+def _by_limits(settles: Sequence[Settle]) -> list[tuple[tuple[QuotaLimit, ...], list[Settlement]]]:
+    groups: dict[tuple[QuotaLimit, ...], list[Settlement]] = {}
     for settle in settles:
-        groups.setdefault(settle.quota.name, (settle.quota, []))[1].append(settle.settlement)
-    return list(groups.values())
+        groups.setdefault(settle.limits, []).append(settle.settlement)
+    return list(groups.items())
 
 
 def _is_refund(result: Result) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from keyfleet.clock import elapsed_s
+from keyfleet.ledger import Taken
 
 __all__ = ["HeldRequests"]
 
@@ -16,16 +17,29 @@ class HeldRequests:
         self._lease_s = lease_s
         self._lock = threading.Lock()
         self._until_s: dict[tuple[str, str, str], float] = {}
+        self._taken: dict[tuple[str, str, str], Taken] = {}
 
-    def hold(self, queue: str, key: str, token: str, asked_s: float) -> None:
-        """A request was leased; `asked_s` is the time just before the server was asked."""
+    def hold(self, queue: str, key: str, token: str, asked_s: float, taken: Taken | None = None) -> None:
+        """A request was leased; `asked_s` is the time just before the server was asked.
+
+        With `taken` it can be put back into a ledger that has lost it.
+        """
         with self._lock:
             self._until_s[queue, key, token] = asked_s + self._lease_s
+            if taken is not None:
+                self._taken[queue, key, token] = taken
 
     def drop(self, queue: str, key: str, token: str) -> None:
         """The request is over here."""
         with self._lock:
             self._until_s.pop((queue, key, token), None)
+            self._taken.pop((queue, key, token), None)
+
+    def suspend(self, queue: str, key: str, token: str) -> None:
+        """The server doesn't know the request: it may not be started, unless the server has lost it and is told."""
+        with self._lock:
+            if (queue, key, token) in self._until_s:
+                self._until_s[queue, key, token] = float("-inf")
 
     def stands(self, queue: str, key: str, token: str) -> bool:
         """Whether the lease surely stands now."""
@@ -45,6 +59,15 @@ class HeldRequests:
         for queue, key, token in names:
             held.setdefault(queue, []).append((key, token))
         return held
+
+    def in_hand(self) -> dict[str, list[Taken]]:
+        """The requests held, by queue."""
+        with self._lock:
+            rows = list(self._taken.items())
+        found: dict[str, list[Taken]] = {}
+        for (queue, _, _), taken in rows:
+            found.setdefault(queue, []).append(taken)
+        return found
 
     def __len__(self) -> int:
         return len(self._until_s)

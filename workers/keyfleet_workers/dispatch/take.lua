@@ -1,45 +1,74 @@
 -- flags: allow-oom
 -- take: reserve quota and lease the longest run of ready requests that this key may start now, urgent before bulk.
--- Joined behind queue.lua (the ledger) and window.lua (the limiter): the one place where both meet.
+-- Joined behind queue.lua (the ledger), window.lua and ramp.lua (the limiter): the one place where both meet.
 --
 -- KEYS[1..9]  the queue (queue.lua)
 -- KEYS[10]    capacity, hash: key name -> "<largest cost in tokens it can ever start> <until_ms>"
--- KEYS[11,12] cooldowns of the key and of its quota
--- KEYS[13..]  windows, one per limit
+-- KEYS[11]    lost, hash: key name -> until when (ms) it doesn't serve this queue's model
+-- KEYS[12]    ramp, hash of the quota pool: the share of its limits that it may use, and since when (ms)
+-- KEYS[13..]  holds of the key, its account and its quota pools (hold.lua), then windows, one per limit
 -- ARGV[1]     most requests to take
 -- ARGV[2]     lease_ms
 -- ARGV[3]     token prefix, unique to this call
 -- ARGV[4]     lookahead: most requests to pass over because they can never fit this key
 -- ARGV[5]     grace_ms: how long a request that fits no key's limits waits for a key that might
--- ARGV[6]     n, the number of limits
--- ARGV[7..]   per limit: amount, window_ms, guard_ms, known_ms
+-- ARGV[6]     the key's name
+-- ARGV[7]     ramp_step_ms, in which a share grows by half
+-- ARGV[8]     h, the number of holds
+-- ARGV[9]     n, the number of limits
+-- ARGV[10..]  per limit: amount, window_ms, guard_ms, known_ms
 -- then        per limit 1 when it counts tokens, 0 when it counts requests
--- Returns     {now_ms, wait_ms, limit, cooldown, ready_left, taken, impossible}
+-- Returns     {now_ms, wait_ms, limit, hold, ready_left, taken, impossible, standings}
 --             wait_ms: until the first request left over may start here (0: none is left, or only `most` stopped it)
---             limit (from 1) or cooldown (its reason, '' for none): what imposes the wait
+--             limit (from 1) or hold (as it stands, '' for none): what imposes the wait
 --             taken: id, token, cost_tokens, record, attempts, ...
---             impossible: id, token, cost_tokens, record, attempts, ...; leased to the caller to be failed
+--             impossible: id, token, cost_tokens, record, attempts, ...; leased to the caller to be failed; a cost of -1
+--             stands for a place that can't be read
+--             standings: per limit what is left after the grants, and what others use of it
 -- Invariant   a request is leased to one worker at a time, and every limit's windows hold (window.lua)
 local most, lease_ms, lookahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
-local count = tonumber(ARGV[6])
+local ramp_step_ms, hold_count, count = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local FIRST_HOLD, FIRST_LIMIT = 13, 10
+local NO_END_MS = 60000 -- after so long, a hold without an end of its own is looked at again
 local ready_left = redis.call('ZCARD', READY_URGENT) + redis.call('ZCARD', READY_BULK)
-if ready_left == 0 then return {milliseconds(server_now_ms()), 0, 0, '', 0, {}, {}} end
 
-for index = 11, 12 do
-  local rest_ms = redis.call('PTTL', KEYS[index])
-  if rest_ms > 0 then
-    return {milliseconds(server_now_ms()), rest_ms, 0, redis.call('GET', KEYS[index]), ready_left, {}, {}}
-  end
+local function nothing(wait_ms, hold)
+  return {milliseconds(server_now_ms()), wait_ms, 0, hold, ready_left, {}, {}, {}}
 end
 
-local windows = open_windows(13, count, 7)
+if ready_left == 0 then return nothing(0, '') end
+
+local lost_until_ms = tonumber(redis.call('HGET', KEYS[11], ARGV[6]) or '0') or 0
+if lost_until_ms > server_now_ms() then
+  return nothing(lost_until_ms - server_now_ms(), 'cooling 0 the key lost this model')
+end
+
+-- The hold that stands longest, and for how long; 0 for none.
+local function longest_hold()
+  local longest_ms, found = 0, ''
+  for index = FIRST_HOLD, FIRST_HOLD + hold_count - 1 do
+    local left_ms = redis.call('PTTL', KEYS[index])
+    if left_ms == -1 then left_ms = NO_END_MS end
+    if left_ms > longest_ms then longest_ms, found = left_ms, redis.call('GET', KEYS[index]) end
+  end
+  return longest_ms, found
+end
+
+local hold_ms, hold = longest_hold()
+if hold_ms > 0 then return nothing(hold_ms, hold) end
+
+local windows = open_windows(FIRST_HOLD + hold_count, count, FIRST_LIMIT)
 local now_ms = shared_now_ms(windows)
-for _, window in ipairs(windows) do roll_window(window, now_ms) end
+local share = ramp_share(KEYS[12], now_ms, ramp_step_ms)
+for _, window in ipairs(windows) do
+  roll_window(window, now_ms)
+  window.open_amount = math.max(1, math.floor(window.amount * share))
+end
 
 local function costs_of(cost_tokens)
   local costs = {}
   for index = 1, count do
-    costs[index] = ARGV[6 + count * LIMIT_FIELDS + index] == '1' and cost_tokens or 1
+    costs[index] = ARGV[FIRST_LIMIT - 1 + count * LIMIT_FIELDS + index] == '1' and cost_tokens or 1
   end
   return costs
 end
@@ -54,7 +83,7 @@ end
 local function fits_some_key(cost_tokens)
   for _, entry in ipairs(redis.call('HVALS', KEYS[10])) do
     local largest, until_ms = string.match(entry, '^(%d+) (%d+)$')
-    if tonumber(largest) >= cost_tokens and tonumber(until_ms) >= now_ms then return true end
+    if largest and tonumber(largest) >= cost_tokens and tonumber(until_ms) >= now_ms then return true end
   end
   return false
 end
@@ -66,6 +95,10 @@ local blocked_costs = nil
 -- Returns true when the walk is over.
 local function consider(request)
   local _, _, cost_tokens, accepted_ms = place_of(request)
+  if not cost_tokens then
+    hopeless[#hopeless + 1] = {request, -1}
+    return false
+  end
   local costs = costs_of(cost_tokens)
   if not can_ever_fit(costs) then
     passed = passed + 1
@@ -105,13 +138,18 @@ local function lease(list)
   for index, entry in ipairs(list) do
     local request = entry[1]
     local token = ARGV[3] .. ':' .. request
+    local record = redis.call('HGET', REQUESTS, request)
     requests[index] = request
-    start_lease(request, token, until_ms)
-    rows[#rows + 1] = request
-    rows[#rows + 1] = token
-    rows[#rows + 1] = entry[2]
-    rows[#rows + 1] = redis.call('HGET', REQUESTS, request)
-    rows[#rows + 1] = redis.call('HGET', ATTEMPTS, request) or ''
+    if record then
+      start_lease(request, token, until_ms)
+      rows[#rows + 1] = request
+      rows[#rows + 1] = token
+      rows[#rows + 1] = entry[2]
+      rows[#rows + 1] = record
+      rows[#rows + 1] = redis.call('HGET', ATTEMPTS, request) or ''
+    else -- a name without a request
+      forget(request)
+    end
   end
   if #requests > 0 then
     redis.call('ZREM', READY_URGENT, unpack(requests))
@@ -123,4 +161,9 @@ end
 local taken, impossible = lease(chosen), lease(hopeless)
 local wait_ms, blocked = 0, 0
 if blocked_costs then wait_ms, blocked = longest_wait(windows, blocked_costs, now_ms) end
-return {milliseconds(now_ms), wait_ms, blocked, '', ready_left - #chosen - #hopeless, taken, impossible}
+local standings = {}
+for _, window in ipairs(windows) do
+  standings[#standings + 1] = window.amount - window.total
+  standings[#standings + 1] = window.foreign
+end
+return {milliseconds(now_ms), wait_ms, blocked, '', ready_left - #chosen - #hopeless, taken, impossible, standings}

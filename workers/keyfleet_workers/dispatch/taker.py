@@ -11,14 +11,17 @@ import redis
 
 from keyfleet import redis_keys
 from keyfleet.clock import elapsed_s
-from keyfleet.ledger.codec import Taken, decode_record
+from keyfleet.ledger import Taken
 from keyfleet.ledger.queues import QUEUE_LUA, queue_key_list
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
-from keyfleet_workers.binding import Quota
+from keyfleet_workers.dispatch.decoding import MalformedRow, decode_rows
+from keyfleet_workers.holds import Hold, KeyScopes, parse_hold, pool_scope
 from keyfleet_workers.limiter import QuotaLimit
 from keyfleet_workers.limiter.quota import as_arguments
+from keyfleet_workers.limiter.ramps import RAMP_LUA, RAMP_STEP_MS
 from keyfleet_workers.limiter.storage import WINDOW_LUA
+from keyfleet_workers.quota_pools import Quota
 
 __all__ = ["Grant", "TakeResult", "Taker"]
 
@@ -31,11 +34,17 @@ HOPELESS_GRACE_MS = 30_000
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """When quota was reserved: the server's time, and this host's monotonic time just before it was asked."""
+    """When quota was reserved: the server's time, and this host's monotonic time just before it was asked.
+
+    Per limit of the quota, `left` is what was left after the grants of its chunk, and `foreign` what others were known
+    to use of it.
+    """
 
     quota: Quota
     granted_ms: int
     asked_s: float
+    left: tuple[int, ...] = ()
+    foreign: tuple[int, ...] = ()
 
     def server_ms(self, at_s: float) -> int:
         """The server's time (ms) at `at_s` of the monotonic clock, late by at most one round trip."""
@@ -47,8 +56,8 @@ class TakeResult:
     """What a take brought.
 
     `wait_ms` is the time until the first request left over may start here, 0 where nothing but the number asked for
-    stopped the take. `waits_for` says what imposes it: a limit, or the reason of a cooldown. `impossible` are leased
-    requests that fit no key's limits.
+    stopped the take. What imposes it is a limit, or a hold. `impossible` are leased requests that fit no key's limits;
+    `malformed` are leased too, and can't be read.
     """
 
     grant: Grant
@@ -57,7 +66,8 @@ class TakeResult:
     ready_left: int
     wait_ms: int
     limit: QuotaLimit | None
-    cooldown: str
+    hold: Hold | None
+    malformed: tuple[MalformedRow, ...] = ()
 
 
 class Taker:
@@ -69,49 +79,62 @@ class Taker:
         fleet: str,
         *,
         worker_id: str,
-        key_scope: str,
+        key_name: str,
+        scopes: KeyScopes,
         lease_ms: int,
+        ramp_step_ms: int = RAMP_STEP_MS,
         declare_flags: bool = True,
     ) -> None:
-        """`key_scope` names the key in cooldowns."""
+        """`scopes` are those of the key's holds. In `ramp_step_ms` a quota that was slowed down grows by half."""
         self._fleet = fleet
         self._worker_id = worker_id
-        self._key_scope = key_scope
+        self._key_name = key_name
+        self._scopes = scopes
         self._lease_ms = lease_ms
+        self._ramp_step_ms = ramp_step_ms
         self._numbers = itertools.count()
         self._granted_ms: dict[str, int] = {}
         source = load_source(
-            QUEUE_LUA, WINDOW_LUA, ("keyfleet_workers.dispatch", "take.lua"), declare_flags=declare_flags
+            QUEUE_LUA, WINDOW_LUA, RAMP_LUA, ("keyfleet_workers.dispatch", "take.lua"), declare_flags=declare_flags
         )
         self._script = Script(client, source)
 
     def take(self, queue: str, quota: Quota, most: int) -> TakeResult:
         """Reserve quota for, and lease, up to `most` requests of `queue`. Raises redis.RedisError."""
         limits = quota.limits
+        scopes = self._hold_scopes(quota)
         keys = [
             *queue_key_list(self._fleet, queue),
             QueueKeys(self._fleet, queue).capacity,
-            redis_keys.cooldown(self._key_scope),
-            redis_keys.cooldown(quota.name),
+            QueueKeys(self._fleet, queue).lost,
+            redis_keys.ramp(quota.name),
+            *(redis_keys.hold(scope) for scope in scopes),
             *(limit.key for limit in limits),
         ]
         asked_s = elapsed_s()
         prefix = f"{self._worker_id}:{next(self._numbers)}"
-        arguments = [most, self._lease_ms, prefix, LOOKAHEAD, HOPELESS_GRACE_MS, len(limits)]
+        arguments: list[Any] = [most, self._lease_ms, prefix, LOOKAHEAD, HOPELESS_GRACE_MS]
+        arguments += [self._key_name, self._ramp_step_ms, len(scopes), len(limits)]
         counts_tokens = [int(limit.unit == "tokens") for limit in limits]
         answer = self._script(keys, [*arguments, *as_arguments(limits, self._known_ms(quota, asked_s)), *counts_tokens])
-        now_ms, wait_ms, blocked, cooldown, ready_left, taken, impossible = answer
-        requests = _decode(taken)
+        now_ms, wait_ms, blocked, hold, ready_left, taken, impossible, standings = answer
+        requests, malformed = decode_rows(taken)
+        hopeless, unreadable = decode_rows(impossible)
         self._note_grants(quota, requests, int(now_ms))
         return TakeResult(
-            Grant(quota, int(now_ms), asked_s),
+            Grant(quota, int(now_ms), asked_s, tuple(standings[::2]), tuple(standings[1::2])),
             requests,
-            _decode(impossible),
+            hopeless,
             ready_left,
             wait_ms if wait_ms >= 0 else 0,
             limits[blocked - 1] if blocked else None,
-            cooldown.decode(),
+            parse_hold("", hold, wait_ms) if hold else None,
+            (*malformed, *unreadable),
         )
+
+    def _hold_scopes(self, quota: Quota) -> tuple[str, ...]:
+        pools = [pool.name for pool in quota.pools] or [quota.name]
+        return *self._scopes.all(), *(pool_scope(name) for name in pools)
 
     def _known_ms(self, quota: Quota, now_s: float) -> list[int]:
         """Per limit the server's time of the latest grant here, 0 where that is longer ago than its window."""
@@ -128,10 +151,3 @@ class Taker:
         for limit in quota.limits:
             if any(limit.cost(request.cost_tokens) for request in taken):
                 self._granted_ms[limit.key] = granted_ms
-
-
-def _decode(rows: Sequence[Any]) -> tuple[Taken, ...]:
-    return tuple(
-        decode_record(rows[at].decode(), rows[at + 1].decode(), int(rows[at + 2]), rows[at + 3], rows[at + 4])
-        for at in range(0, len(rows), 5)
-    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
+
+from keyfleet.clock import elapsed_s
 
 __all__ = ["Waits"]
 
@@ -18,17 +19,17 @@ class Waits:
     def note(self, queue: str, reason: str, wait_s: float) -> None:
         """`queue` waits for `wait_s` from now."""
         with self._lock:
-            self._waits[queue] = (reason, time.time() + wait_s)
+            self._waits[queue] = (reason, elapsed_s() + wait_s)
 
     def clear(self, queue: str) -> None:
         """`queue` waits no more, unless a wait was noted whose end is still to come."""
         with self._lock:
             found = self._waits.get(queue)
-            if found and found[1] <= time.time():
+            if found and found[1] <= elapsed_s():
                 del self._waits[queue]
 
     def current(self) -> dict[str, tuple[str, float]]:
-        """Queue to (reason, end in seconds since the epoch) of every wait that has not ended."""
-        now_s = time.time()
+        """Queue to (reason, seconds until its end) of every wait that has not ended."""
+        now_s = elapsed_s()
         with self._lock:
-            return {queue: wait for queue, wait in self._waits.items() if wait[1] > now_s}
+            return {queue: (reason, end_s - now_s) for queue, (reason, end_s) in self._waits.items() if end_s > now_s}

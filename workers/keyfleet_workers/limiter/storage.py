@@ -12,7 +12,7 @@ from limits.storage import RedisStorage
 from keyfleet.scripts import Script, load_source
 from keyfleet_workers.limiter.quota import QuotaLimit, as_arguments
 
-__all__ = ["ExactRedisStorage", "Reservation", "Settlement"]
+__all__ = ["Correction", "ExactRedisStorage", "Reservation", "Settlement"]
 
 LUA_PACKAGE = "keyfleet_workers.limiter.lua"
 WINDOW_LUA = (LUA_PACKAGE, "window.lua")
@@ -40,6 +40,19 @@ class Settlement:
     used_ms: int
     reserved: tuple[int, ...]
     deltas: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What an answer says is left of a limit at its provider, beside what was left here after the call's grant.
+
+    `remaining` and `reset_ms` are None where the answer doesn't say.
+    """
+
+    granted_ms: int
+    left: int
+    remaining: int | None
+    reset_ms: int | None
 
 
 class ExactRedisStorage(RedisStorage):
@@ -70,6 +83,7 @@ class ExactRedisStorage(RedisStorage):
         self._reserve = self._register("reserve.lua")
         self._inspect = self._register("inspect.lua")
         self._settle = self._register("settle.lua")
+        self._correct = self._register("correct.lua")
 
     def _register(self, name: str) -> Script:
         source = load_source(WINDOW_LUA, (LUA_PACKAGE, name), declare_flags=self._declare_flags)
@@ -103,3 +117,14 @@ class ExactRedisStorage(RedisStorage):
             for reserved, delta in zip(settlement.reserved, settlement.deltas, strict=True):
                 arguments += [reserved, delta]
         self._settle([limit.key for limit in limits], arguments, pipeline)
+
+    def correct(self, limits: Sequence[QuotaLimit], corrections: Sequence[Correction], pipeline: Any = None) -> None:
+        """Take over, per limit, what is left at the provider where that is less than what is left here.
+
+        With a pipeline, only queue the call there.
+        """
+        arguments: list[int] = [len(limits), *as_arguments(limits)]
+        for one in corrections:
+            remaining = -1 if one.remaining is None else one.remaining
+            arguments += [one.granted_ms, one.left, remaining, -1 if one.reset_ms is None else one.reset_ms]
+        self._correct([limit.key for limit in limits], arguments, pipeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,10 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from keyfleet import __version__
 from keyfleet.clock import elapsed_s
+from keyfleet.config import Provider
+from keyfleet_workers.provider.addresses import InvalidEndpoint, addresses_for
 from keyfleet_workers.provider.connections import StampingAdapter
+from keyfleet_workers.provider.model_names import model_in, with_model
 from keyfleet_workers.provider.verdict import CallFailure
 
 __all__ = ["Answer", "CallFailed", "ProviderClient", "ReadOnceEnvironment"]
@@ -22,8 +26,14 @@ __all__ = ["Answer", "CallFailed", "ProviderClient", "ReadOnceEnvironment"]
 KEPT_CONNECTIONS = 512
 """Idle connections kept to one host; at least the most calls that one worker has under way."""
 
-KEPT_TARGETS = 64
-"""Endpoints whose address and proxy are remembered."""
+KEPT_TARGETS = 256
+"""Endpoints, for each model where that stands in the address, whose address and proxy are remembered."""
+
+ANTHROPIC_VERSION = "2023-06-01"
+"""The version of Anthropic's own interface (https://docs.claude.com/en/api/versioning)."""
+
+_BEARER = "Bearer "
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,12 @@ class Credentials(Protocol):
     base_url: str
 
     @property
+    def provider(self) -> Provider: ...
+
+    @property
+    def api_version(self) -> str | None: ...
+
+    @property
     def proxy_url(self) -> str | None: ...
 
     def headers(self) -> dict[str, str]: ...
@@ -76,10 +92,14 @@ class ReadOnceEnvironment:
 
 
 class ProviderClient:
-    """Sends requests with one key. Safe to be used by many threads."""
+    """Sends requests with one key. Safe to be used by many threads.
+
+    A call goes to the host of the key's base URL and through its proxy, or it fails: redirects are not followed, since
+    they would take the key elsewhere, and there is no other way round a proxy that is down.
+    """
 
     def __init__(self, credentials: Credentials, *, connect_timeout_s: float, environment: ReadOnceEnvironment) -> None:
-        self._base_url = credentials.base_url.rstrip("/")
+        self._addresses = addresses_for(credentials.provider, credentials.base_url, credentials.api_version)
         headers = CaseInsensitiveDict(
             {
                 "Content-Type": "application/json",
@@ -90,6 +110,7 @@ class ProviderClient:
         )
         headers["Content-Length"] = ""
         self._headers = dict(headers)
+        self._own_headers = _own_headers(self._headers) if credentials.provider == "anthropic" else self._headers
         self._connect_timeout_s = connect_timeout_s
         proxy_url = credentials.proxy_url
         self._proxies = {"http": proxy_url, "https": proxy_url} if proxy_url else environment.proxies
@@ -97,22 +118,44 @@ class ProviderClient:
         self._adapter = StampingAdapter(KEPT_CONNECTIONS)
         self._target = lru_cache(maxsize=KEPT_TARGETS)(self._find_target)
 
-    def url_of(self, endpoint: str) -> str:
-        """The address of an endpoint path such as `/v1/embeddings` below the key's base URL."""
-        base_path = urlsplit(self._base_url).path
-        path = endpoint if endpoint.startswith("/") else f"/{endpoint}"
-        if base_path and path.startswith("/v1/") and not path.startswith(f"{base_path}/"):
-            path = path.removeprefix("/v1")
-        elif base_path and path.startswith(f"{base_path}/"):
-            path = path.removeprefix(base_path)
-        return self._base_url + path
+    def url_of(self, endpoint: str, model: str | None = None) -> str:
+        """The address of an endpoint path such as `/v1/embeddings` below the key's base URL.
 
-    def post(self, endpoint: str, body: bytes, *, read_timeout_s: float) -> Answer:
-        """Send `body` and read the whole answer. Raises CallFailed."""
+        `model` is needed where the address names it (Azure). Raises InvalidEndpoint.
+        """
+        return self._addresses.url_of(endpoint, model)
+
+    def post(self, endpoint: str, body: bytes, *, read_timeout_s: float, model: str | None = None) -> Answer:
+        """Send `body` and read the whole answer. Raises CallFailed.
+
+        `model` is the model's name at the provider, where that is another than the body's, and takes its place.
+        """
+        if model is not None:
+            body = with_model(body, model)
+        elif self._addresses.needs_model:
+            model = model_in(body)
+        headers = {**self._headers_for(endpoint), "Content-Length": str(len(body))}
+        return self._send("POST", endpoint, model, headers, body, read_timeout_s)
+
+    def get(self, path: str, *, read_timeout_s: float) -> Answer:
+        """What stands at `path`, such as `/v1/models`. Raises CallFailed."""
+        without = ("Content-Length", "Content-Type")
+        headers = {name: value for name, value in self._headers_for(path).items() if name not in without}
+        return self._send("GET", path, None, headers, None, read_timeout_s)
+
+    def _send(
+        self,
+        method: str,
+        endpoint: str,
+        model: str | None,
+        headers: dict[str, str],
+        body: bytes | None,
+        read_timeout_s: float,
+    ) -> Answer:
         prepared = requests.PreparedRequest()
-        prepared.method = "POST"
-        prepared.url, proxies = self._target(endpoint)
-        prepared.headers = {**self._headers, "Content-Length": str(len(body))}  # type: ignore[assignment] # any mapping
+        prepared.method = method
+        prepared.url, proxies = self._target(endpoint, model if self._addresses.needs_model else None)
+        prepared.headers = headers  # type: ignore[assignment] # any mapping will do
         prepared.body = body
         self._adapter.begin_call()
         try:
@@ -124,22 +167,30 @@ class ProviderClient:
             )
             content = response.content
         except (OSError, HTTPError) as error:  # all of requests' errors are OSErrors
-            failure = self._failure(error)
+            failure = self._failure(error, bool(proxies))
         else:
             written_s = self._adapter.written_s() or elapsed_s()
             return Answer(response.status_code, response.headers, content, written_s, elapsed_s())
         raise failure  # outside of the handler, since the error's context may hold the proxy's password
 
-    def _find_target(self, endpoint: str) -> tuple[str, dict[str, str]]:
-        url = self.url_of(endpoint)
+    def _headers_for(self, endpoint: str) -> dict[str, str]:
+        """Anthropic's endpoint for OpenAI's clients takes the key as OpenAI does; its own ones want their own way."""
+        return self._headers if endpoint.endswith("/chat/completions") else self._own_headers
+
+    def _find_target(self, endpoint: str, model: str | None) -> tuple[str, dict[str, str]]:
+        try:
+            url = self.url_of(endpoint, model)
+        except InvalidEndpoint as error:
+            raise CallFailed(CallFailure.INVALID_ENDPOINT, str(error), None) from None
         proxy = requests.utils.select_proxy(url, self._proxies)
         return url, {urlsplit(url).scheme: proxy} if proxy else {}
 
-    def _failure(self, error: Exception) -> CallFailed:
+    def _failure(self, error: Exception, via_proxy: bool) -> CallFailed:
         written_s = self._adapter.written_s()
         if not self._adapter.is_begun():
-            kind = "proxy" if isinstance(error, requests.exceptions.ProxyError) else "provider"
-            return CallFailed(CallFailure.UNREACHABLE, f"the {kind} can't be reached ({_cause(error)})", None)
+            where = "through its proxy" if via_proxy else "from this host"
+            message = f"the provider can't be reached {where} ({_tunnel_refusal(error) or _cause(error)})"
+            return CallFailed(CallFailure.UNREACHABLE, message, None)
         if _is_read_timeout(error):
             return CallFailed(CallFailure.TIMED_OUT, "the provider did not answer in time", written_s)
         return CallFailed(CallFailure.CUT_OFF, f"the connection was lost ({_cause(error)})", written_s)
@@ -149,11 +200,27 @@ class ProviderClient:
         self._adapter.close()
 
 
+def _own_headers(headers: dict[str, str]) -> dict[str, str]:
+    """The headers that Anthropic's own interface wants: a Bearer token there is another kind of credential."""
+    own = {"anthropic-version": ANTHROPIC_VERSION, **headers}
+    token = own.get("Authorization", "")
+    if token.startswith(_BEARER):
+        del own["Authorization"]
+        own.setdefault("x-api-key", token.removeprefix(_BEARER))
+    return own
+
+
 def _is_read_timeout(error: Exception) -> bool:
     """Whether the provider fell silent, before its answer or (which requests calls a ConnectionError) within it."""
     if isinstance(error, requests.exceptions.ReadTimeout | ReadTimeoutError):
         return True
     return any(isinstance(argument, ReadTimeoutError) for argument in error.args)
+
+
+def _tunnel_refusal(error: BaseException) -> str | None:
+    """The status with which a proxy refused to connect to the provider; nothing else of its words."""
+    found = _TUNNEL_REFUSED.search(str(error))
+    return f"the proxy answered {found[1]}" if found else None
 
 
 def _cause(error: BaseException) -> str:

@@ -24,6 +24,10 @@ KEEPALIVE_IDLE_S = 60
 KEEPALIVE_INTERVAL_S = 15
 KEEPALIVE_PROBES = 4
 
+REUSE_WITHIN_S = 30.0
+"""A connection that was idle for longer isn't used again: on a path that forgets idle connections without a word, its
+request would cost an attempt or hang, where a new connection costs a handshake (s)."""
+
 _call = threading.local()
 
 
@@ -69,19 +73,34 @@ class _StampingSocksHTTPS(SOCKSHTTPSConnection):
         _write(self, super().request, args, kwargs)
 
 
-class _StampingHTTPPool(HTTPConnectionPool):
+class _FreshConnections(HTTPConnectionPool):
+    """Closes what was idle for too long as it comes out of the pool; it connects anew with its request."""
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection: Any = super()._get_conn(timeout)
+        if elapsed_s() - getattr(connection, "idle_since_s", float("inf")) > REUSE_WITHIN_S:
+            connection.close()
+        return connection
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.idle_since_s = elapsed_s()
+        super()._put_conn(conn)
+
+
+class _StampingHTTPPool(_FreshConnections):
     ConnectionCls = _StampingHTTP
 
 
-class _StampingHTTPSPool(HTTPSConnectionPool):
+class _StampingHTTPSPool(_FreshConnections, HTTPSConnectionPool):
     ConnectionCls = _StampingHTTPS
 
 
-class _StampingSocksHTTPPool(HTTPConnectionPool):
+class _StampingSocksHTTPPool(_FreshConnections):
     ConnectionCls = _StampingSocksHTTP
 
 
-class _StampingSocksHTTPSPool(HTTPSConnectionPool):
+class _StampingSocksHTTPSPool(_FreshConnections, HTTPSConnectionPool):
     ConnectionCls = _StampingSocksHTTPS
 
 

@@ -3,19 +3,21 @@
 -- KEYS[1..9]  the queue (queue.lua)
 -- KEYS[10]    sequence, counter of the queue's accepted requests
 -- KEYS[11]    queues, set of queue names
--- KEYS[12]    the job's hash: `batch` is the last batch that was accepted
+-- KEYS[12]    the job's hash: `batch` is the last batch that was accepted, `accepted` the number of its requests
 -- ARGV[1]     the queue's name
 -- ARGV[2]     batch, '' for none: the name of this very call
 -- then        per request: id, urgent (0|1), cost_tokens, record
--- Returns     per request 1 when it was accepted now, 0 when the ledger has it already; of a batch that was accepted
+-- Returns     'cancelled' where the job is, and nothing is accepted; else
+--             per request 1 when it was accepted now, 0 when the ledger has it already; of a batch that was accepted
 --             before, 1 when the request is still there
 -- Invariant   a request is accepted once, also where the call is made again because its answer was lost on the way;
 --             refused as a whole (by Redis) when the server is full
+if redis.call('HGET', KEYS[12], 'state') == 'cancelled' then return 'cancelled' end
 local is_repeated = ARGV[2] ~= '' and redis.call('HGET', KEYS[12], 'batch') == ARGV[2]
 if ARGV[2] ~= '' then redis.call('HSET', KEYS[12], 'batch', ARGV[2]) end
 redis.call('SADD', KEYS[11], ARGV[1])
 local now_ms = milliseconds(server_now_ms())
-local accepted = {}
+local accepted, count = {}, 0
 for at = 3, #ARGV, 4 do
   local request, urgent = ARGV[at], ARGV[at + 1]
   if is_repeated then
@@ -25,8 +27,10 @@ for at = 3, #ARGV, 4 do
     redis.call('HSET', PLACES, request, table.concat({urgent, sequence, ARGV[at + 2], now_ms}, ' '))
     redis.call('ZADD', urgent == '1' and READY_URGENT or READY_BULK, sequence, request)
     accepted[#accepted + 1] = 1
+    count = count + 1
   else
     accepted[#accepted + 1] = 0
   end
 end
+if count > 0 then redis.call('HINCRBY', KEYS[12], 'accepted', count) end
 return accepted

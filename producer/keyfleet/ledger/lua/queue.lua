@@ -26,15 +26,29 @@ local function milliseconds(value)
   return string.format('%.0f', value)
 end
 
+local MOST = 2 ^ 53 -- beyond it numbers are not exact
+
+-- The place of a request; nothing but false where it can't be read. Such a request must not stop its queue: it goes to
+-- the front, and take.lua has it ended.
 local function place_of(request)
   local urgent, sequence, cost_tokens, accepted_ms =
-    string.match(redis.call('HGET', PLACES, request), '^(%d) (%d+) (%d+) (%d+)$')
+    string.match(redis.call('HGET', PLACES, request) or '', '^([01]) (%d+) (%d+) (%d+)$')
+  if not urgent or math.max(tonumber(sequence), tonumber(cost_tokens), tonumber(accepted_ms)) > MOST then
+    return false
+  end
   return urgent == '1', sequence, tonumber(cost_tokens), tonumber(accepted_ms)
+end
+
+local function set_cost(request, cost_tokens)
+  local urgent, sequence, _, accepted_ms = place_of(request)
+  if not sequence then return end
+  redis.call('HSET', PLACES, request,
+    table.concat({urgent and '1' or '0', sequence, cost_tokens, milliseconds(accepted_ms)}, ' '))
 end
 
 local function make_ready(request)
   local urgent, sequence = place_of(request)
-  redis.call('ZADD', urgent and READY_URGENT or READY_BULK, sequence, request)
+  redis.call('ZADD', urgent and READY_URGENT or READY_BULK, sequence or 0, request)
 end
 
 local function release_lease(request)

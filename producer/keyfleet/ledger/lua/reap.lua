@@ -28,7 +28,8 @@ if ARGV[3] == '1' and now_ms - tonumber(ARGV[2]) <= tonumber(ARGV[4]) then
   for _, request in ipairs(redis.call('ZRANGEBYSCORE', RUNNING, '-inf', milliseconds(now_ms), 'LIMIT', 0, most)) do
     release_lease(request)
     expired = expired + 1
-    if redis.call('HINCRBY', EXPIRIES, request, 1) >= tonumber(ARGV[5]) then
+    local expiries = redis.pcall('HINCRBY', EXPIRIES, request, 1) -- what is no number there counts as too many
+    if type(expiries) ~= 'number' or expiries >= tonumber(ARGV[5]) then
       local token = 'reaper:' .. milliseconds(now_ms) .. ':' .. expired
       start_lease(request, token, now_ms + tonumber(ARGV[6]))
       given_up[#given_up + 1] = request
@@ -53,7 +54,7 @@ if lacking <= 0 then
   redis.call('DEL', KEYS[10])
   return {0, moved, expired, given_up}
 end
-local since_ms = tonumber(redis.call('GET', KEYS[10]) or now_ms)
+local since_ms = tonumber(redis.call('GET', KEYS[10]) or now_ms) or now_ms
 if now_ms - since_ms < tonumber(ARGV[8]) then
   redis.call('SET', KEYS[10], milliseconds(since_ms), 'PX', 60000)
   return {0, moved, expired, given_up}

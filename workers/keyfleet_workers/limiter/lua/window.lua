@@ -5,6 +5,7 @@
 --   head       index of the oldest slot that may exist
 --   last_ms    the greatest time at which the window was written
 --   born_ms    when the window was begun empty; 0 when it was begun as full, which makes up for anything before
+--   foreign    what others used of the limit, as the provider told, until foreign_until_ms (correct.lua)
 --   <index>    "<newest_ms> <sum>": the slot of all grants in [index * slot_ms, (index + 1) * slot_ms)
 --
 -- Invariant: a grant counts until more than window_ms + guard_ms after the newest grant of its slot, so no trailing
@@ -36,9 +37,11 @@ local function open_window(key, at)
   }
   window.slot_ms = math.max(1, math.ceil(window.window_ms / SLOTS))
   window.span_ms = window.window_ms + tonumber(ARGV[at + 2])
-  local state = redis.call('HMGET', key, 'total', 'head', 'last_ms', 'born_ms')
+  window.open_amount = window.amount -- less than the amount while the quota grows back (take.lua)
+  local state = redis.call('HMGET', key, 'total', 'head', 'last_ms', 'born_ms', 'foreign', 'foreign_until_ms')
   window.total, window.head, window.last_ms = tonumber(state[1]), tonumber(state[2]), tonumber(state[3])
   window.born_ms = tonumber(state[4])
+  window.foreign, window.foreign_until_ms = tonumber(state[5] or '0'), tonumber(state[6] or '0')
   return window
 end
 
@@ -104,6 +107,7 @@ end
 
 local function start_window(window, now_ms, total)
   redis.call('DEL', window.key)
+  window.foreign, window.foreign_until_ms = 0, 0
   window.total, window.head = 0, math.floor(now_ms / window.slot_ms)
   window.born_ms = total > 0 and 0 or now_ms
   if total > 0 then grant(window, total, now_ms) end
@@ -112,6 +116,7 @@ end
 -- Drop the slots that have left the window at now_ms. A window that the server lost, or whose clock fell back by more
 -- than a window, counts as full for one window. That it was lost is also seen when others have begun it anew.
 local function roll_window(window, now_ms)
+  if window.foreign_until_ms <= now_ms then window.foreign = 0 end
   if not window.total then
     return start_window(window, now_ms, window.known_ms > 0 and window.amount or 0)
   end
@@ -142,11 +147,17 @@ local function roll_window(window, now_ms)
   if stale then save_window(window, now_ms) end
 end
 
+-- By how much `cost` is too much beside what is used. What is larger than the open amount may start alone.
+local function excess_of(window, used, cost)
+  return used + cost - math.max(window.open_amount, cost)
+end
+
 -- Milliseconds from now_ms until `cost` fits, 0 when it fits now, -1 when it never does.
 local function window_wait_ms(window, cost, now_ms)
   if cost > window.amount then return -1 end
-  local excess = window.total + cost - window.amount
+  local excess = excess_of(window, window.total + window.foreign, cost)
   if excess <= 0 then return 0 end
+  local foreign = window.foreign
   local index = window.head
   local current = math.floor(now_ms / window.slot_ms)
   while index <= current do
@@ -155,12 +166,18 @@ local function window_wait_ms(window, cost, now_ms)
     for _, text in ipairs(redis.call('HMGET', window.key, unpack(indexes))) do
       if text then
         local newest_ms, sum = parse_slot(text)
+        local leaves_ms = newest_ms + window.span_ms + 1
+        if foreign > 0 and window.foreign_until_ms <= leaves_ms then
+          excess, foreign = excess - foreign, 0
+          if excess <= 0 then return window.foreign_until_ms - now_ms end
+        end
         excess = excess - sum
-        if excess <= 0 then return newest_ms + window.span_ms + 1 - now_ms end
+        if excess <= 0 then return leaves_ms - now_ms end
       end
     end
     index = index + #indexes
   end
+  if foreign > 0 and foreign >= excess then return window.foreign_until_ms - now_ms end
   return window.span_ms + 1
 end
 
@@ -177,7 +194,8 @@ end
 -- Whether `costs` fit every window now, beside `pending` grants that are not written yet.
 local function fits(windows, pending, costs)
   for index, window in ipairs(windows) do
-    if window.total + pending[index] + costs[index] > window.amount then return false end
+    if costs[index] > window.amount then return false end
+    if excess_of(window, window.total + window.foreign + pending[index], costs[index]) > 0 then return false end
   end
   return true
 end

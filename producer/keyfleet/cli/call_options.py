@@ -1,0 +1,105 @@
+"""Options of the commands that send requests: whose keys, how many calls, and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from keyfleet.cli import options
+from keyfleet.config import parse_duration_s
+
+__all__ = ["call_options", "settings_part"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    options.keys,
+    options.broker,
+    options.fleet,
+    options.use,
+    click.option(
+        "--max-attempts",
+        "--max_attempts",
+        type=click.IntRange(min=1),
+        envvar="KEYFLEET_MAX_ATTEMPTS",
+        help="Most calls for one request; being rate limited costs none (default: 5).",
+    ),
+    click.option(
+        "--timeout",
+        "timeout_s",
+        metavar="TIME",
+        envvar="KEYFLEET_TIMEOUT",
+        callback=options.parsed(parse_duration_s),
+        help="Longest silence of the provider in one call, e.g. 90s (default: 600s).",
+    ),
+    click.option(
+        "--timeout-attempts",
+        type=click.IntRange(min=1),
+        envvar="KEYFLEET_TIMEOUT_ATTEMPTS",
+        help="Most calls that time out for one request, as each may have been paid for (default: 2).",
+    ),
+    options.concurrency,
+    click.option(
+        "--stop-early/--no-stop-early",
+        default=None,
+        envvar="KEYFLEET_STOP_EARLY",
+        help="End when the first 100 outcomes are all the same error (default: on).",
+    ),
+    click.option(
+        "--give-up-after",
+        "give_up_after_s",
+        metavar="TIME",
+        envvar="KEYFLEET_GIVE_UP_AFTER",
+        callback=options.parsed(parse_duration_s),
+        help="End after so long without any outcome, e.g. 1h (default: never).",
+    ),
+    click.option(
+        "--workers/--no-workers",
+        "use_local_workers",
+        default=None,
+        envvar="KEYFLEET_WORKERS",
+        help="Start workers here, or use those that are running (default: start them where no broker is named).",
+    ),
+    click.option("--progress/--no-progress", default=None, envvar="KEYFLEET_PROGRESS", help="Show progress."),
+    options.log_level,
+    click.option(
+        "--requests-per-minute",
+        "--max_requests_per_minute",
+        type=click.FloatRange(min=1),
+        envvar="KEYFLEET_REQUESTS_PER_MINUTE",
+        help="Limit of each key, in place of what is configured for a minute.",
+    ),
+    click.option(
+        "--tokens-per-minute",
+        "--max_tokens_per_minute",
+        type=click.FloatRange(min=1),
+        envvar="KEYFLEET_TOKENS_PER_MINUTE",
+        help="Limit of each key, in place of what is configured for a minute.",
+    ),
+    click.option(
+        "--token-encoding",
+        "--token_encoding_name",
+        "encoding_name",
+        envvar="KEYFLEET_TOKEN_ENCODING",
+        help="tiktoken's encoding for counting (default: the model's).",
+    ),
+)
+
+_SETTINGS = (
+    *("broker_url", "fleet", "use", "concurrency", "log_level", "max_attempts", "timeout_s", "timeout_attempts"),
+    *("give_up_after_s", "progress", "stop_early"),
+)
+
+
+def call_options(command: F) -> F:
+    """Give a command these options."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def settings_part(given: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that are settings, for `Settings.with_options`."""
+    return {name: given[name] for name in _SETTINGS}

@@ -1,0 +1,25 @@
+"""Jobs as a whole: listing, finding, cancelling and removing them, whoever runs them."""
+
+from keyfleet.jobs.cancelling import Cancelled, cancel_job, withdraw_job
+from keyfleet.jobs.finding import find_job
+from keyfleet.jobs.fleets import fleets_with_jobs, forget_fleet, run_fleet
+from keyfleet.jobs.listing import ListedJob, OpenCounts, list_jobs, server_now_ms
+from keyfleet.jobs.purging import Purged, purge_abandoned, purge_abandoned_runs, purge_job
+
+__all__ = [
+    "Cancelled",
+    "ListedJob",
+    "OpenCounts",
+    "Purged",
+    "cancel_job",
+    "find_job",
+    "fleets_with_jobs",
+    "forget_fleet",
+    "list_jobs",
+    "purge_abandoned",
+    "purge_abandoned_runs",
+    "purge_job",
+    "run_fleet",
+    "server_now_ms",
+    "withdraw_job",
+]

@@ -1,0 +1,106 @@
+"""Which jobs there are, and how they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, cast
+
+import redis
+
+from keyfleet import redis_keys
+from keyfleet.ledger import JobRecord
+from keyfleet.ledger.codec import split_request_key
+from keyfleet.ledger.queues import queue_names_in
+from keyfleet.redis_keys import QueueKeys
+
+__all__ = ["ListedJob", "OpenCounts", "list_jobs", "queue_names", "read_records", "request_keys", "server_now_ms"]
+
+SCAN_COUNT = 1000
+"""How many members one step of a scan looks at."""
+
+AT_ONCE = 500
+"""Requests, or jobs, that one round trip asks for."""
+
+
+@dataclass(slots=True)
+class OpenCounts:
+    """A job's requests that have no outcome yet."""
+
+    ready: int = 0
+    running: int = 0
+    delayed: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.ready + self.running + self.delayed
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job's record, and what of it is open."""
+
+    record: JobRecord
+    open: OpenCounts
+
+
+def server_now_ms(client: redis.Redis) -> int:
+    """The server's clock. Raises redis.RedisError."""
+    seconds, microseconds = cast("tuple[int, int]", client.time())
+    return seconds * 1000 + microseconds // 1000
+
+
+def list_jobs(client: redis.Redis, fleet: str) -> list[ListedJob]:
+    """All jobs that `fleet` knows, the one begun last first. Raises redis.RedisError."""
+    counts = _open_counts(client, fleet)
+    listed = [ListedJob(record, counts.get(record.job_id, OpenCounts())) for record in read_records(client, fleet)]
+    return sorted(listed, key=lambda job: -job.record.begun_ms)
+
+
+def read_records(client: redis.Redis, fleet: str) -> Iterator[JobRecord]:
+    """The records of all jobs of `fleet`; ids whose record has expired are removed on the way."""
+    ids = (name.decode(errors="replace") for name in client.sscan_iter(redis_keys.jobs(fleet), count=SCAN_COUNT))
+    while batch := list(islice(ids, AT_ONCE)):
+        pipeline = client.pipeline(transaction=False)
+        for job_id in batch:
+            pipeline.hgetall(redis_keys.job(fleet, job_id))
+        for job_id, found in zip(batch, cast("list[dict[bytes, bytes]]", pipeline.execute()), strict=True):
+            if found:
+                yield JobRecord.of(fleet, job_id, found)
+            else:
+                client.srem(redis_keys.jobs(fleet), job_id)
+
+
+def queue_names(client: redis.Redis, fleet: str) -> list[str]:
+    """All queues of `fleet`."""
+    return queue_names_in(cast("set[bytes]", client.smembers(redis_keys.queues(fleet))))
+
+
+def request_keys(client: redis.Redis, fleet: str, queue: str, job_id: str | None = None) -> Iterator[list[bytes]]:
+    """The requests of a queue, or those of one job there, in batches."""
+    places = QueueKeys(fleet, queue).places
+    rows = client.hscan_iter(places, match=f"{job_id}:*" if job_id else None, count=SCAN_COUNT)
+    keys = (key for key, _ in rows)
+    while batch := list(islice(keys, AT_ONCE)):
+        yield batch
+
+
+def _open_counts(client: redis.Redis, fleet: str) -> dict[str, OpenCounts]:
+    counts: dict[str, OpenCounts] = {}
+    for queue in queue_names(client, fleet):
+        keys = QueueKeys(fleet, queue)
+        for batch in request_keys(client, fleet, queue):
+            pipeline: Any = client.pipeline(transaction=False)
+            pipeline.hmget(keys.leases, batch)
+            pipeline.zmscore(keys.delayed, batch)
+            leases, delays = pipeline.execute()
+            for key, lease, delay in zip(batch, leases, delays, strict=True):
+                count = counts.setdefault(split_request_key(key.decode(errors="replace"))[0], OpenCounts())
+                if lease is not None:
+                    count.running += 1
+                elif delay is not None:
+                    count.delayed += 1
+                else:
+                    count.ready += 1
+    return counts

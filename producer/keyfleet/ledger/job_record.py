@@ -1,0 +1,135 @@
+"""What the ledger says of a job as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+from keyfleet.ledger.job_failures import bounded_reasons
+
+__all__ = ["KEEP_JOBS_MS", "Closing", "JobFacts", "JobRecord", "JobState", "JobTotals", "ProducerWord", "Withdrawn"]
+
+KEEP_JOBS_MS = 7 * 86_400_000
+"""How long the record of a done job stays, unless it is told otherwise (ms)."""
+
+ALIVE_MS = 10_000
+"""A producer that was not seen for longer is taken as gone (ms); it says that it lives every half second."""
+
+
+class JobState(Enum):
+    """`interrupted`: it is not done, and no producer runs it now."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+    DONE = "done"
+
+
+class ProducerWord(Enum):
+    """What a producer hears when it says that it lives."""
+
+    OPEN = "open"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+class Withdrawn(IntEnum):
+    """What became of a request that was to be withdrawn."""
+
+    GONE = -1
+    HELD = 0
+    WITHDRAWN = 1
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """What a job is. `retry_of` is the id of the job whose failed lines it sends again."""
+
+    name: str = ""
+    input: str = ""
+    output: str = ""
+    host: str = ""
+    format: str = ""
+    retry_of: str = ""
+
+    def fields(self) -> dict[str, str]:
+        """As they stand in the job's hash."""
+        return {
+            "name": self.name,
+            "input": self.input,
+            "output": self.output,
+            "host": self.host,
+            "format": self.format,
+            "retry_of": self.retry_of,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class JobTotals:
+    """How many requests of a job ended, as its files say. `reasons` counts the failed ones by why they failed."""
+
+    succeeded: int = 0
+    failed: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a job ends. A retry ends `into` the job whose failed lines it has sent: (its fleet, its id)."""
+
+    totals: JobTotals | None = None
+    into: tuple[str, str] | None = None
+
+    def arguments(self, facts: JobFacts) -> list[str | int]:
+        """The end of ARGV of `close.lua`."""
+        if self.totals is None:
+            return [0]
+        totals = self.totals
+        fields: dict[str, str | int] = {**facts.fields(), "retry_of": ""}
+        fields |= {"succeeded": totals.succeeded, "failed": totals.failed, "accepted": totals.succeeded + totals.failed}
+        reasons = bounded_reasons(totals.reasons)
+        return [2 * len(fields), *(part for pair in [*fields.items(), *reasons.items()] for part in pair)]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job's hash. Times are the server's, in ms; 0 where there is none."""
+
+    fleet: str
+    job_id: str
+    facts: JobFacts
+    accepted: int
+    succeeded: int
+    failed: int
+    begun_ms: int
+    seen_ms: int
+    done_ms: int
+    left_ms: int
+    mark: str
+
+    @classmethod
+    def of(cls, fleet: str, job_id: str, found: Mapping[bytes, bytes]) -> JobRecord:
+        """From the hash; what can't be read there counts as missing."""
+
+        def text(name: str) -> str:
+            return found.get(name.encode(), b"").decode(errors="replace")
+
+        def number(name: str) -> int:
+            value = found.get(name.encode(), b"")
+            return int(value) if value.isdigit() else 0
+
+        facts = JobFacts(**{name: text(name) for name in JobFacts().fields()})
+        counts = (number("accepted"), number("succeeded"), number("failed"))
+        times = (number("begun_ms"), number("seen_ms"), number("done_ms"), number("left_ms"))
+        return cls(fleet, job_id, facts, *counts, *times, text("state"))
+
+    def is_alive(self, now_ms: int) -> bool:
+        """Whether a producer runs it now."""
+        return self.mark != "done" and not self.left_ms and now_ms - self.seen_ms < ALIVE_MS
+
+    def state(self, now_ms: int) -> JobState:
+        """As people call it."""
+        if self.mark in ("done", "cancelled"):
+            return JobState(self.mark)
+        return JobState.RUNNING if self.is_alive(now_ms) else JobState.INTERRUPTED

@@ -1,0 +1,13 @@
+-- flags: allow-oom
+-- seen: a producer says that it still runs its job, or that it leaves it, and hears what became of the job.
+--
+-- KEYS[1]   the job's hash
+-- ARGV[1]   leaves 0|1
+-- Returns   the job's state: `open`, `cancelled`, or `unknown` where the server has lost it; then nothing is written
+if redis.call('HEXISTS', KEYS[1], 'echo') == 0 then return 'unknown' end
+local time = redis.call('TIME')
+local now_ms = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+redis.call('HSET', KEYS[1], 'seen_ms', now_ms)
+redis.call('HDEL', KEYS[1], 'doomed_ms', 'left_ms')
+if ARGV[1] == '1' then redis.call('HSET', KEYS[1], 'left_ms', now_ms) end
+return redis.call('HGET', KEYS[1], 'state') or 'open'

@@ -1,0 +1,68 @@
+"""Why no key can serve a model now: which keys there are, and what keeps each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from keyfleet.ledger import model_of
+from keyfleet.running.fleet_status import FleetStatus, KeyStanding, WorkerStatus
+
+__all__ = ["blocked_models"]
+
+MOST_KEYS = 8
+"""Keys that are named one by one."""
+
+REASON_CHARACTERS = 120
+"""Longest part of a provider's words that is shown."""
+
+
+def blocked_models(fleet: FleetStatus, queues: Iterable[str], configured: Sequence[str] = ()) -> tuple[str, ...]:
+    """A sentence for each of `queues` whose model no key can serve now; none while no worker is known.
+
+    `configured` are the names of all keys, where they are known: one without a worker is told too.
+    """
+    if not fleet.workers:
+        return ()
+    sentences = (_sentence(fleet.workers, queue, configured) for queue in sorted(queues))
+    return tuple(sentence for sentence in sentences if sentence is not None)
+
+
+def _sentence(workers: Sequence[WorkerStatus], queue: str, configured: Sequence[str]) -> str | None:
+    reasons: dict[str, str] = {}
+    for worker in workers:
+        reason = _why_not(worker, queue)
+        if reason is None:
+            return None
+        reasons[worker.key_name] = reason
+    for name in configured:
+        reasons.setdefault(name, "no worker serves it now")
+    shown = [f"{name} {reason}" for name, reason in sorted(reasons.items())[:MOST_KEYS]]
+    if len(reasons) > MOST_KEYS:
+        shown.append(f"and {len(reasons) - MOST_KEYS} more")
+    return f"no key can serve {model_of(queue)} now: {'; '.join(shown)}. It goes on by itself when one can"
+
+
+def _why_not(worker: WorkerStatus, queue: str) -> str | None:
+    """Why a worker's key can't serve `queue` now; None where it can, or where that isn't known yet."""
+    standing = worker.standings.get(queue)
+    if standing == "other":
+        return "doesn't serve this model"
+    if standing == "lost":
+        return "was told that it can't use this model"
+    if standing is None or worker.key.state == "ready":
+        return None
+    return _in_words(worker.key)
+
+
+def _in_words(key: KeyStanding) -> str:
+    reason = key.reason[:REASON_CHARACTERS]
+    if key.state == "disabled":
+        return f"is disabled ({reason}); `keyfleet keys enable` ends that" if reason else "is disabled by hand"
+    words = {
+        "out_of_credit": "is out of credit",
+        "revoked": "is refused by its provider",
+        "unreachable": "can't reach its provider",
+        "resting": "rests until its limit of a day allows more",
+    }.get(key.state, "pauses after errors of its provider")
+    then = "probed now and then" if key.rest_s is None else f"tried again in {max(1, round(key.rest_s))} s"
+    return f"{words} ({reason}; {then})"

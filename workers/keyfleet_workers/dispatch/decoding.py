@@ -1,0 +1,47 @@
+"""Reading what a take brought, so that one bad entry stops neither its chunk nor its neighbours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from keyfleet.contract import AttemptError, Outcome
+from keyfleet.errors import MalformedEntry
+from keyfleet.ledger import Taken
+from keyfleet.ledger.codec import decode_record
+
+__all__ = ["MALFORMED_ENTRY", "MalformedRow", "decode_rows", "malformed_outcome"]
+
+MALFORMED_ENTRY = "malformed_entry"
+"""Code of the final error of a request that can't be read."""
+
+MalformedRow = tuple[str, str, str]
+"""(request, fencing token, what is wrong) of a leased request that can't be read."""
+
+ROW_FIELDS = 5
+
+
+def decode_rows(rows: Sequence[Any]) -> tuple[tuple[Taken, ...], tuple[MalformedRow, ...]]:
+    """What `take.lua` leased: request, token, cost_tokens (-1: its place can't be read), record and attempts by turns.
+
+    A name that is no text keeps its bytes as surrogates, which `Transitions` turns back.
+    """
+    taken: list[Taken] = []
+    malformed: list[MalformedRow] = []
+    for at in range(0, len(rows), ROW_FIELDS):
+        name, token, cost_tokens, record, attempts = rows[at : at + ROW_FIELDS]
+        key, lease = (text.decode(errors="surrogateescape") for text in (name, token))
+        try:
+            taken.append(decode_record(key, lease, int(cost_tokens), record, attempts))
+        except MalformedEntry as error:
+            malformed.append((key, lease, str(error)))
+    return tuple(taken), tuple(malformed)
+
+
+def malformed_outcome(row: MalformedRow) -> Outcome:
+    """The final error of a request that can't be read. Nothing of it was sent."""
+    key, _, reason = row
+    message = f"the request in the broker can't be read: {reason}"
+    error = AttemptError(None, MALFORMED_ENTRY, message, at_s=time.time())
+    return Outcome(id=key, ok=False, status=None, body=None, attempts=0, errors=(error,), finished_s=time.time())

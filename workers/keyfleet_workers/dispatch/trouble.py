@@ -1,0 +1,63 @@
+"""Failures in a row of one key's provider: pause and probe, so that an outage doesn't burn everybody's attempts."""
+
+from __future__ import annotations
+
+import threading
+
+from keyfleet.clock import elapsed_s
+
+__all__ = ["Trouble"]
+
+FAILURES_IN_A_ROW = 5
+"""So many failed calls without any answer between them are an outage rather than bad luck."""
+
+FIRST_PAUSE_MS = 1000
+LONGEST_PAUSE_MS = 60_000
+"""Pause before the next probe: doubled after each one that fails (ms)."""
+
+RETRY_PAUSES = 4
+"""During an outage a request that failed waits for so many pauses, so that each probe is another request's."""
+
+
+class Trouble:
+    """Counts failures in a row. While it is suspect, the worker should have one call under way, as a probe.
+
+    Calls that were under way together fail together: those that began before the last pause count no more.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._pause_ms = 0
+        self._paused_s = float("-inf")
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the last thing known of the provider is that it fails."""
+        return self._pause_ms > 0
+
+    @property
+    def least_delay_ms(self) -> int:
+        """How long a request that failed should wait at least."""
+        return RETRY_PAUSES * self._pause_ms
+
+    def note_answer(self) -> None:
+        """The provider answered something that is no failure of its own."""
+        if self._failures:
+            with self._lock:
+                self._failures, self._pause_ms = 0, 0
+
+    def note_failure(self, began_s: float, *, at_once: bool = False) -> int | None:
+        """A call that began at `began_s` failed. The pause that is due now (ms), None for none.
+
+        `at_once`: nothing could be sent at all, so that trying the next request would be no use.
+        """
+        with self._lock:
+            if began_s < self._paused_s:
+                return None
+            self._failures += 1
+            if not at_once and not self._pause_ms and self._failures < FAILURES_IN_A_ROW:
+                return None
+            self._pause_ms = min(LONGEST_PAUSE_MS, max(FIRST_PAUSE_MS, 2 * self._pause_ms))
+            self._paused_s = elapsed_s()
+            return self._pause_ms

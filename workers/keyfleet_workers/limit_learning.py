@@ -1,0 +1,78 @@
+"""Limits that nobody configured, as answers tell them; shared by all hosts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+import redis
+
+from keyfleet import redis_keys
+from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.limiter import Unit
+from keyfleet_workers.provider import LimitReport, SaidLimit
+from keyfleet_workers.quota_pools import Quota
+
+__all__ = ["LimitLearner"]
+
+logger = logging.getLogger(__name__)
+
+KEPT_S = 24 * 3600
+"""What was learned is forgotten after so long without news (s): accounts are upgraded."""
+
+_CEILING = "at_most"
+
+
+class LimitLearner:
+    """Learns the limits of one key's quota pools."""
+
+    def __init__(self, client: redis.Redis, binding: KeyBinding) -> None:
+        self._client = client
+        self._binding = binding
+        self._met: set[str] = set()
+
+    def is_met(self, quota: Quota) -> bool:
+        """Whether it is known how fast `quota` may be used: it has limits, or its provider has answered once."""
+        return bool(quota.limits) or quota.name in self._met
+
+    def note(self, quota: Quota, reports: Sequence[LimitReport]) -> None:
+        """Take over what an answer tells of limits that nobody configured."""
+        self._met.add(quota.name)
+        for report in reports:
+            pool = quota.learner(report.unit)
+            if pool is not None and self._binding.learn(pool, report.unit, report.window_s, report.amount):
+                self._store(pool, f"{report.unit}:{report.window_s}", report.amount)
+
+    def note_ceiling(self, quota: Quota, said: SaidLimit) -> None:
+        """Take over a limit for which a request was too large, also where a larger one is configured."""
+        if self._binding.learn(quota.name, said.unit, said.window_s, said.amount, is_ceiling=True):
+            self._store(quota.name, f"{said.unit}:{said.window_s}:{_CEILING}", said.amount)
+
+    def refresh(self) -> None:
+        """Take over what other workers have learned. Raises redis.RedisError."""
+        pools = [pool.name for pool in self._binding.pools()]
+        pipeline = self._client.pipeline(transaction=False)
+        for pool in pools:
+            pipeline.hgetall(redis_keys.learned_limits(pool))
+        for pool, found in zip(pools, cast("list[dict[bytes, bytes]]", pipeline.execute()), strict=True):
+            for name, amount in found.items():
+                self._take_over(pool, name.decode(errors="replace"), amount)
+
+    def _take_over(self, pool: str, name: str, amount: bytes) -> None:
+        unit, _, rest = name.partition(":")
+        window_s, _, ceiling = rest.partition(":")
+        if unit in ("requests", "tokens") and window_s.isdecimal() and amount.isdigit():
+            is_ceiling = ceiling == _CEILING
+            self._binding.learn(pool, cast(Unit, unit), int(window_s), int(amount), is_ceiling=is_ceiling)
+
+    def _store(self, pool: str, name: str, amount: int) -> None:
+        logger.info("learned a limit of %s: %s %d", pool, name, amount)
+        key = redis_keys.learned_limits(pool)
+        try:
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.hset(key, mapping={name: amount})
+            pipeline.expire(key, KEPT_S)
+            pipeline.execute()
+        except redis.RedisError as error:
+            logger.info("a limit that was learned could not be shared (%s)", type(error).__name__)

@@ -1,0 +1,148 @@
+"""What an answer means for the request and for the key: a pure function of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from keyfleet.config import Provider
+from keyfleet_workers.provider.dialects import DIALECTS
+from keyfleet_workers.provider.error_body import ErrorBody, error_body, hidden_error_status, is_html, read_document
+from keyfleet_workers.provider.refused_rate import Refusal, payment_verdict, rate_verdict
+from keyfleet_workers.provider.retry_after import wait_asked_ms
+from keyfleet_workers.provider.verdict import UNREACHABLE_REST_MS, UNUSABLE_REST_MS, Verdict, VerdictKind
+
+__all__ = ["classify"]
+
+RETRYABLE_STATUSES = frozenset({408, 409, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+"""What OpenAI's official client retries, without 429; 520 to 524 are Cloudflare's, 529 is Anthropic's overload."""
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+ABOUT_THE_KEY = frozenset({401, 402, 403})
+"""Statuses by which a provider refuses a key; it does so in JSON, while pages with them come from somebody else."""
+
+_PROXIES = ("squid", "tinyproxy", "privoxy", "mitmproxy")
+"""How proxies begin their `server` header in answers of their own."""
+
+_SLOW_DOWN = "slow_down"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    provider: Provider
+    status: int
+    headers: Mapping[str, str]
+    document: Any
+    error: ErrorBody
+    via_proxy: bool
+    wait_ms: int | None
+
+
+def classify(
+    provider: Provider,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    now_s: float = 0.0,
+    via_proxy: bool = False,
+) -> Verdict:
+    """The meaning of an answer to a call with a key for `provider`.
+
+    `headers` must be case-insensitive or have lower-case names. `now_s` is the wall clock in seconds since the epoch,
+    for waits that are told as dates. `via_proxy`: the call went through a proxy, which is then named in messages.
+    """
+    document = read_document(body)
+    if 200 <= status < 300:
+        hidden = None if document is None else hidden_error_status(document)
+        if document is not None and hidden is None:
+            return Verdict(VerdictKind.SUCCESS, document=document)
+        if document is None:
+            return _no_document(headers, body, via_proxy)
+        status = hidden or status
+    error = error_body(document, body)
+    wait_ms = wait_asked_ms(headers, now_s=now_s, message=error.text)
+    return _refused(_Answer(provider, status, headers, document, error, via_proxy, wait_ms))
+
+
+def _no_document(headers: Mapping[str, str], body: bytes, via_proxy: bool) -> Verdict:
+    if is_html(headers, body):
+        return _unreachable("captive_page", "a page came in place of the provider's answer", via_proxy)
+    return Verdict(VerdictKind.RETRYABLE, "invalid_json", "the answer is no JSON object")
+
+
+def _refused(answer: _Answer) -> Verdict:
+    """An answer that is no success: what stands between, then what its names mean, then its status."""
+    return _in_between(answer) or _named(answer) or _by_status(answer)
+
+
+def _in_between(answer: _Answer) -> Verdict | None:
+    """What a proxy, a portal or a firewall answered, which says nothing of the key."""
+    status, code = answer.status, answer.error.code_or(f"http_{answer.status}")
+    if status in REDIRECTS:
+        host = _host(answer.headers.get("location"))
+        message = f"the call was redirected{f' to {host}' if host else ''}; redirects are never followed"
+        return _unreachable("redirected", message, answer.via_proxy)
+    if status == 407:
+        return _unreachable(f"http_{status}", "the proxy wants other credentials (407)", answer.via_proxy)
+    if status >= 400 and answer.document is None and answer.via_proxy and _is_of_a_proxy(answer.headers):
+        return _unreachable(f"http_{status}", f"the proxy answered {status} itself", answer.via_proxy)
+    if status in ABOUT_THE_KEY and answer.document is None:
+        message = f"an answer {status} that is no JSON, so it is not the provider's"
+        return _unreachable(code, message, answer.via_proxy)
+    return None
+
+
+def _named(answer: _Answer) -> Verdict | None:
+    """What code, type or message mean in the provider's dialect."""
+    kind = DIALECTS[answer.provider].meaning(answer.status, answer.error)
+    if kind is None:
+        return None
+    if kind is VerdictKind.UNREACHABLE:
+        code, message = answer.error.code_or("refused_here"), answer.error.message
+        return _unreachable(code, message, answer.via_proxy, answer.document)
+    rest_ms = None if kind is VerdictKind.MODEL_LOST else UNUSABLE_REST_MS
+    return _verdict(answer, kind, kind.value, rest_ms)
+
+
+def _by_status(answer: _Answer) -> Verdict:
+    status = answer.status
+    refusal = Refusal(answer.provider, status, answer.error, answer.wait_ms, answer.document)
+    if status == 402:
+        return payment_verdict(refusal)
+    if status in (413, 429) or (status == 503 and _SLOW_DOWN in answer.error.names):
+        found = rate_verdict(refusal)
+        if found is not None:
+            return found
+    if status == 401:
+        return _verdict(answer, VerdictKind.REVOKED, "invalid_api_key", UNUSABLE_REST_MS)
+    wished = (answer.headers.get("x-should-retry") or "").lower()
+    if wished == "true" or (status in RETRYABLE_STATUSES and wished != "false"):
+        return _verdict(answer, VerdictKind.RETRYABLE, f"http_{status}", answer.wait_ms)
+    return _verdict(answer, VerdictKind.FINAL, f"http_{status}", None)
+
+
+def _verdict(answer: _Answer, kind: VerdictKind, code: str, wait_ms: int | None) -> Verdict:
+    return Verdict(kind, answer.error.code_or(code), answer.error.message, wait_ms, answer.document)
+
+
+def _unreachable(code: str, message: str, via_proxy: bool, document: Any = None) -> Verdict:
+    """Never with words of a page in its message, which may repeat what a proxy was sent."""
+    where = "through its proxy" if via_proxy else "from this host"
+    text = f"not reachable {where}: {message}"
+    return Verdict(VerdictKind.UNREACHABLE, code, text, UNREACHABLE_REST_MS, document)
+
+
+def _is_of_a_proxy(headers: Mapping[str, str]) -> bool:
+    server = (headers.get("server") or "").lower()
+    return headers.get("x-squid-error") is not None or server.startswith(_PROXIES)
+
+
+def _host(location: str | None) -> str | None:
+    try:
+        return urlsplit(location or "").hostname
+    except ValueError:
+        return None

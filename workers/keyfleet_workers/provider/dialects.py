@@ -1,0 +1,152 @@
+"""What the errors of each kind of provider are called, where their names tell more than their status."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from keyfleet.config import Provider
+from keyfleet_workers.provider.error_body import ErrorBody
+from keyfleet_workers.provider.verdict import VerdictKind
+
+__all__ = ["DIALECTS", "QUOTA_CODES", "Dialect", "Saying"]
+
+_OUT, _REVOKED = VerdictKind.OUT_OF_CREDIT, VerdictKind.REVOKED
+_LOST, _UNREACHABLE, _FINAL = VerdictKind.MODEL_LOST, VerdictKind.UNREACHABLE, VerdictKind.FINAL
+
+QUOTA_CODES = frozenset({"insufficient_quota", "quota_exceeded", "RESOURCE_EXHAUSTED"})
+"""What OpenAI calls an empty account, and what others also call a busy minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """A message that means `kind` where it comes with one of `statuses`: many errors have no code of their own."""
+
+    statuses: frozenset[int]
+    pattern: re.Pattern[str]
+    kind: VerdictKind
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Codes and types (servers mix them up), and sayings, of the answers 400 to 499 of one kind of provider."""
+
+    names: Mapping[str, VerdictKind]
+    sayings: tuple[Saying, ...]
+
+    def meaning(self, status: int, error: ErrorBody) -> VerdictKind | None:
+        """What an error's name or else its message tells; None where neither says more than the status."""
+        if not 400 <= status < 500:
+            return None
+        for name in (error.code, error.kind):
+            if name in self.names:
+                return self.names[name]
+        found = (saying for saying in self.sayings if status in saying.statuses)
+        return next((saying.kind for saying in found if saying.pattern.search(error.message)), None)
+
+
+def _say(statuses: set[int], pattern: str, kind: VerdictKind) -> Saying:
+    return Saying(frozenset(statuses), re.compile(pattern, re.IGNORECASE), kind)
+
+
+def _all(kind: VerdictKind, *names: str) -> dict[str, VerdictKind]:
+    return dict.fromkeys(names, kind)
+
+
+_NO_MODEL = _say(
+    {400, 403, 404, 410},
+    r"\bmodel\b.{0,120}?\b(?:does not exist|not exist\b|not found|no longer (?:available|supported)|decommissioned)"
+    r"|does not have access to (?:the )?model|not authorized to access model|not have access to it\b|unknown model"
+    r"|not a valid model id|not found the model|\bmodels/\S+ is not found|no endpoints found for|^invalid model\b",
+    _LOST,
+)
+_NO_SCOPE = _say({401, 403}, r"insufficient permissions|missing scopes?", _LOST)
+_ADDRESS_REFUSED = _say(
+    {401, 403},
+    r"\bip\b[^.]{0,60}(?:not (?:authorized|allowed)|allow ?list|whitelist)|check your network settings",
+    _UNREACHABLE,
+)
+_REGION_REFUSED = _say(
+    {400, 403},
+    r"(?:country|region|location)[^.]{0,60} (?:is )?not supported|unsupported (?:country|region|location)",
+    _UNREACHABLE,
+)
+
+# https://help.openai.com/en/articles/6891839-api-error-codes, /6614457-troubleshooting-api-usage-and-spend-limits
+_OPENAI_NAMES = {
+    **_all(
+        _OUT,
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "credit_balance_exhausted",
+        "organization_spend_limit_exceeded",
+        "project_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+        "billing_not_active",
+    ),
+    **_all(_REVOKED, "invalid_api_key", "account_deactivated", "access_terminated", "invalid_organization"),
+    **_all(_LOST, "model_not_found"),
+    **_all(_UNREACHABLE, "unsupported_country_region_territory", "unsupported_country", "ip_not_authorized"),
+}
+_OPENAI = Dialect(_OPENAI_NAMES, (_NO_SCOPE, _ADDRESS_REFUSED, _REGION_REFUSED, _NO_MODEL))
+
+# https://learn.microsoft.com/azure/ai-foundry/openai/how-to/network; the rest as its service answers
+_AZURE = Dialect(
+    {**_OPENAI_NAMES, **_all(_LOST, "DeploymentNotFound", "ModelNotFound", "unknown_model", "ModelDeprecated")},
+    (
+        _say({403}, r"virtual network|firewall|private endpoint|public (?:network )?access", _UNREACHABLE),
+        _say({410}, r"model|deployment", _LOST),
+        _REGION_REFUSED,
+        _NO_MODEL,
+    ),
+)
+
+# https://docs.claude.com/en/api/errors. The OpenAI-compatible endpoint puts the type into `code`, and
+# `invalid_request_error` into every `type`; so that one may mean nothing here.
+_ANTHROPIC_NAMES = {
+    **_all(_OUT, "billing_error"),
+    **_all(_REVOKED, "authentication_error"),
+    **_all(_LOST, "permission_error"),
+}
+_ANTHROPIC_SAYINGS = (
+    _say({400, 403, 429}, r"credit balance is too low|reached your specified (?:api |workspace )?usage limits?", _OUT),
+    _say({400, 401, 403}, r"organization has been (?:disabled|deactivated)", _REVOKED),
+    _say({403}, r"^request not allowed", _UNREACHABLE),
+    _say({404}, r"^model:", _LOST),
+)
+_ANTHROPIC = Dialect(_ANTHROPIC_NAMES, (*_ANTHROPIC_SAYINGS, _ADDRESS_REFUSED, _REGION_REFUSED, _NO_MODEL))
+
+_COMPATIBLE = Dialect(
+    {
+        **{name: kind for name, kind in _OPENAI_NAMES.items() if name not in QUOTA_CODES},
+        **_ANTHROPIC_NAMES,
+        # Moonshot, new-api, DashScope
+        **_all(_OUT, "exceeded_current_quota_error", "insufficient_user_quota", "insufficient_balance", "Arrearage"),
+        **_all(_REVOKED, "organization_restricted", "invalid_authentication_error"),  # Groq, Moonshot
+        # Groq, Together, Azure AI, Mistral
+        **_all(_LOST, "model_decommissioned", "model_terms_required", "model_not_available", "unknown_model"),
+        **_all(_LOST, "invalid_model"),
+    },
+    (
+        *_ANTHROPIC_SAYINGS,
+        _NO_SCOPE,
+        _ADDRESS_REFUSED,
+        _REGION_REFUSED,
+        _say({400, 401}, r"api[ _-]?key (?:is )?(?:not valid|invalid|expired)", _REVOKED),  # Gemini
+        _say({429}, r"\blimit: 0\b", _LOST),  # Gemini, of models that a tier doesn't have
+        _say(
+            {403},
+            r"usage limit for this billing|budget limit exceeded|spending limit|out of credits|have any credits",
+            _OUT,
+        ),
+        _NO_MODEL,
+    ),
+)
+
+DIALECTS: Mapping[Provider, Dialect] = {
+    "openai": _OPENAI,
+    "azure": _AZURE,
+    "anthropic": _ANTHROPIC,
+    "compatible": _COMPATIBLE,
+}

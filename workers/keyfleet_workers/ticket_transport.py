@@ -1,0 +1,122 @@
+"""The way of tickets from Redis into Celery: what is no sound ticket is refused here, before Celery looks at it.
+
+Celery's own answers to what it can't read are of no use to a worker: some end its event loop, some leave a message
+counted as held for ever, and most log the whole message.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu.transport import redis as kombu_redis
+from kombu.transport.virtual import Empty
+
+from keyfleet.errors import MalformedEntry
+from keyfleet.ticket_message import TASK_NAME, Ticket, read_ticket
+
+__all__ = ["GuardedTransport", "guard_tickets"]
+
+logger = logging.getLogger(__name__)
+
+
+PAUSE_S = 0.25
+"""Pause after an error that the next read would meet again, such as a queue that is no list (s)."""
+
+
+def guard_tickets(app: Celery, on_refused: Callable[[], None]) -> None:
+    """Have the application's workers refuse what is no sound ticket; `on_refused` is told of each."""
+    transport = type("GuardedTransport", (GuardedTransport,), {"on_refused": staticmethod(on_refused)})
+    connect = app.connection_for_read
+
+    def connection_for_read(*arguments: Any, **options: Any) -> Any:
+        connection = connect(*arguments, **options)
+        connection.transport_cls = transport
+        return connection
+
+    app.connection_for_read = connection_for_read
+
+
+class GuardedChannel(kombu_redis.Channel):
+    """Reads messages, and drops what is no JSON: it is off its list by then."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        return self._guarded(super()._brpop_read, **options)
+
+    def _queue_bind(self, *arguments: Any) -> None:
+        """Only remote control binds queues. A full server refuses that, which must not end a worker that could help to
+        empty it; kombu binds them again by and by."""
+        try:
+            super()._queue_bind(*arguments)  # type: ignore[no-untyped-call] # kombu has no types
+        except redis.exceptions.OutOfMemoryError:
+            logger.warning("the broker's memory is full: this worker can't be reached by remote control for now")
+
+    def _receive(self) -> Any:
+        return self._guarded(super()._receive)
+
+    def _guarded(self, read: Callable[..., Any], **options: Any) -> Any:
+        try:
+            return read(**options)
+        except (Empty, redis.exceptions.NoPermissionError, *self.connection_errors):
+            raise
+        except redis.RedisError as error:
+            self.connection.refuse(f"Redis answered with an error ({type(error).__name__})")
+            time.sleep(PAUSE_S)
+        except Exception as error:
+            self.connection.refuse(f"it can't be read ({type(error).__name__})")
+        return True
+
+
+class GuardedTransport(kombu_redis.Transport):
+    """kombu's Redis transport, which hands on sound tickets only."""
+
+    Channel = GuardedChannel
+    on_refused: Callable[[], None]
+
+    def refuse(self, reason: str) -> None:
+        """Say and count that a message was refused; `reason` holds nothing of it."""
+        logger.warning("a message in a queue is refused: %s", reason)
+        self.on_refused()
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        if not self._is_fanout(queue):
+            try:
+                message = _plain_message(read_ticket(message), queue)
+            except MalformedEntry as error:
+                return self.refuse(str(error))
+        deliver: Any = super()._deliver
+        return deliver(message, queue)  # type: ignore[no-any-return, unused-ignore] # kombu has no types
+
+    def _is_fanout(self, queue: str) -> bool:
+        """Whether it is one of remote control's queues, whose messages are no tickets."""
+        return any(queue in channel._fanout_queues for channel in self.channels)
+
+
+def _plain_message(ticket: Ticket, queue: str) -> dict[str, Any]:
+    """The message that carries this ticket and nothing else, and speaks of the queue it stood in."""
+    return {
+        "body": json.dumps([[ticket.count], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {
+            "lang": "py",
+            "task": TASK_NAME,
+            "id": ticket.id,
+            "root_id": ticket.id,
+            "argsrepr": f"({ticket.count},)",
+            "kwargsrepr": "{}",
+        },
+        "properties": {
+            "correlation_id": ticket.id,
+            "delivery_tag": str(uuid.uuid4()),
+            "delivery_mode": 1,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "priority": ticket.priority,
+        },
+    }
