@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from redis import connection
 
-__all__ = ["celery_url", "check_address", "redis_url"]
+__all__ = ["celery_url", "check_address", "passwords_in", "redis_url"]
 
 SCHEMES = ("redis", "rediss", "unix", "redis+socket")
 
@@ -49,6 +49,13 @@ def check_address(url: str) -> str:
     if problem:
         raise ValueError(problem)
     return url
+
+
+def passwords_in(url: str) -> tuple[str, ...]:
+    """What must not be seen of an address: its password and that of its client's key, as written and decoded."""
+    options = _read_url(redis_url(url))
+    found = [str(options[name]) for name in ("password", "ssl_password") if options.get(name)]
+    return tuple({form for value in found for form in (value, quote(value, safe=""))})
 
 
 def celery_url(url: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from typing import cast
-from typing import cast
 
 import pytest
 import redis

@@ -10,14 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
-from typing import TypeVar
 
 __all__ = ["Address", "Forwarder", "Passage", "Piece"]
 
 PIECE_BYTES = 1 << 20
 LOOPBACK = ("127.0.0.1", 0)
-
-F = TypeVar("F", bound="Forwarder")
 
 Address = Path | tuple[str, int]
 """A unix socket, or host and port."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,19 +73,9 @@ class Place:
         path.write_text(yaml.safe_dump({"keys": entries}), encoding="utf-8")
         return path
 
-    def start(
-        self,
-        *arguments: str,
-        stdin: bytes | None = None,
-        before: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
-        **changed: str,
-    ) -> Command:
-        """Start a command of keyfleet, through what is typed `before` it.
-
-        `environment` and `changed` are further variables of its environment.
-        """
-        env = {**self.env, **(environment or {}), **changed}
+    def start(self, *arguments: str, stdin: bytes | None = None, before: Sequence[str] = (), **changed: str) -> Command:
+        """Start a command of keyfleet, through the words that come `before` it; `changed` are more of its variables."""
+        env = {**self.env, **changed}
         command = start_command(arguments, cwd=self.directory, env=env, stdin=stdin, before=before)
         self._started.append(command)
         return command

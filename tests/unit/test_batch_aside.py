@@ -59,3 +59,20 @@ def test_an_input_that_became_shorter_is_noticed(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="became shorter"):
             aside.pop()
         aside.close()
+
+
+def test_a_temporary_directory_without_room_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"[1]\n")
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    with open_input(str(path)) as lines:
+        aside = AsideQueue(lines)
+        with monkeypatch.context() as patched:
+            patched.setattr("os.pwrite", full)
+            with pytest.raises(InputError, match="lines can't be set aside there: No space left on device"):
+                aside.push(InputLine(1, 0, 4, b"[1]"))
+        assert len(aside) == 0
+        aside.close()

@@ -99,6 +99,15 @@ TABLE = [
         400,
         UNREACHABLE,
     ),
+    # https://ai.google.dev/gemini-api/docs/troubleshooting
+    (403, [error("Your API key was reported as leaked.", code=403, status="PERMISSION_DENIED")], REVOKED),
+    (403, [error("You are not allowed to do this.", code=403, status="PERMISSION_DENIED")], MODEL_LOST),
+    (403, [error("No", code=403)], FINAL),
+    (
+        429,
+        [error("Resource has been exhausted (e.g. check quota).", code=429, status="RESOURCE_EXHAUSTED")],
+        RATE_LIMITED,
+    ),
     # xAI: https://github.com/continuedev/continue/issues/10373, https://github.com/tetsuo-ai/agenc-core/pull/2483
     (429, {"error": "Your team 1 has either used all available credits or reached its spending limit."}, OUT_OF_CREDIT),
     (403, {"code": "personal-team-blocked:spending-limit", "error": "You have run out of credits"}, OUT_OF_CREDIT),

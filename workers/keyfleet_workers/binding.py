@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
-from keyfleet.config import DEFAULT_AZURE_API_VERSION, HIDDEN, REFUNDS, Environment, KeyConfig, Provider
+from keyfleet.config import DEFAULT_AZURE_API_VERSION, HIDDEN, REFUNDS, Environment, KeyConfig, Provider, hide_secret
 from keyfleet_workers.limiter import Unit, guard_for_ms
 from keyfleet_workers.quota_pools import UNBOUNDED_TOKENS, Quota, QuotaBook, QuotaPool, group_scope
 from keyfleet_workers.secrets import Secret, fingerprint, resolve, resolve_proxy
@@ -96,6 +97,22 @@ class KeyBinding:
             answer = answer.replace(secret.reveal().encode(), HIDDEN.encode())
         return answer
 
+    def without_traces(self, text: str) -> str:
+        """A log or an error's text without the key's secrets, nor the longer pieces of them that providers show."""
+        for secret in self._never_shown:
+            text = hide_secret(text, secret.reveal())
+        return text
+
+    def error_without_traces(self, answer: bytes) -> bytes:
+        """An error's body without traces of the key's secrets, also where JSON's escapes conceal them."""
+        text = answer.decode("latin-1")  # keeps all bytes; secrets are ASCII
+        shown = self.without_traces(text)
+        if "\\" in shown:
+            plain = _without_escapes(answer)
+            if plain is not None and self.without_traces(plain) != plain:
+                return self.without_traces(plain).encode()
+        return shown.encode("latin-1")
+
     def serves(self, model: str) -> bool:
         """Whether requests for `model` may go to this key."""
         return self.config.serves(model)
@@ -125,6 +142,16 @@ class KeyBinding:
         that were handed out stay as they were; the next `quota` has it. Safe for threads.
         """
         return self._book.learn(pool_name, unit, window_s, amount, is_ceiling=is_ceiling)
+
+
+def _without_escapes(document: bytes) -> str | None:
+    """The same JSON with no more escapes than it needs; None for what is no JSON."""
+    try:
+        text = json.dumps(json.loads(document), ensure_ascii=False)
+        text.encode()
+    except (ValueError, RecursionError):
+        return None
+    return text
 
 
 def _never_shown(secrets: Iterable[Secret], proxy: Secret | None) -> tuple[Secret, ...]:

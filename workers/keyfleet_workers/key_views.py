@@ -81,6 +81,13 @@ class KeyView:
         """What matters most: what holds the whole key before what holds a pool. None for a key that is ready."""
         return min(self.states, key=lambda state: (state.pool is not None, _GRAVEST.index(state.state)), default=None)
 
+    @property
+    def state_name(self) -> str:
+        """The gravest state's name; `unknown` where neither this host nor a worker can tell."""
+        if self.gravest is not None:
+            return self.gravest.state.value
+        return KeyState.READY.value if self.problem is None or self.workers else "unknown"
+
 
 @dataclass(slots=True)
 class FleetView:

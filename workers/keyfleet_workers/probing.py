@@ -73,6 +73,6 @@ def _verdict(binding: KeyBinding, call: Callable[[], Answer]) -> Verdict:
         answer = call()
     except CallFailed as error:
         return classify_failure(error.failure, str(error))
-    body = binding.without_secrets(answer.body)
+    body = binding.error_without_traces(answer.body)
     via_proxy = binding.proxy_url is not None
     return classify(binding.provider, answer.status, answer.headers, body, now_s=time.time(), via_proxy=via_proxy)

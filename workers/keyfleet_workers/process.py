@@ -15,7 +15,9 @@ from celery.platforms import SecurityWarning
 from celery.signals import setup_logging
 
 from keyfleet.broker import check_server, connect
-from keyfleet.config import Environment, KeyConfig, Settings
+from keyfleet.broker_address import passwords_in
+from keyfleet.config import HIDDEN, Environment, KeyConfig, Settings
+from keyfleet.hidden_logs import hide_in_logs
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.celery_app import build_app
 from keyfleet_workers.leaving import Leaver
@@ -64,15 +66,17 @@ def run_worker(key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
     def guard(window_ms: int) -> int:
         return max(settings.guard_ms, round(window_ms * settings.guard_share))
 
+    binding = KeyBinding(key, env, use=settings.use, guard=guard)
+    _log_without_secrets(settings.log_level, binding, options.broker_url)
     app = build_app(
         settings,
-        KeyBinding(key, env, use=settings.use, guard=guard),
+        binding,
         options.broker_url,
         leaver=leaver,
         is_supervised=options.is_supervised,
         ends_when_set_aside=options.ends_when_set_aside,
     )
-    setup_logging.connect(lambda **_: configure_logging(settings.log_level), weak=False)
+    setup_logging.connect(_leave_logging_alone, weak=False)
     warnings.simplefilter("ignore", SecurityWarning)  # it is about root and pickle, and tickets are JSON only
     worker = app.Worker(
         hostname=f"{key.name}@{socket.gethostname()}",
@@ -91,6 +95,22 @@ class _NoConsumerFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "without consumers" not in record.getMessage()
+
+
+def _leave_logging_alone(**_: object) -> None:
+    """Celery sets up logging unless somebody answers this signal."""
+
+
+def _log_without_secrets(level: int, binding: KeyBinding, broker_url: str) -> None:
+    passwords = passwords_in(broker_url)
+
+    def hide(text: str) -> str:
+        for password in passwords:
+            text = text.replace(password, HIDDEN)
+        return binding.without_traces(text)
+
+    configure_logging(level)
+    hide_in_logs(hide)
 
 
 def configure_logging(level: int) -> None:

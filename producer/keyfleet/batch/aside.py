@@ -8,6 +8,7 @@ import tempfile
 from typing import BinaryIO
 
 from keyfleet.batch.lines import InputLine, InputLines
+from keyfleet.errors import InputError
 
 __all__ = ["AsideQueue"]
 
@@ -38,6 +39,16 @@ class AsideQueue:
         return self._write_at
 
     def push(self, line: InputLine) -> None:
+        """Add a line. Raises InputError where the temporary directory can't be written, as its disk may be full."""
+        try:
+            self._append(line)
+        except OSError as error:
+            raise InputError(
+                f"{tempfile.gettempdir()}: lines can't be set aside there: {error.strerror}; make room or set TMPDIR, "
+                "and the same command goes on from here"
+            ) from error
+
+    def _append(self, line: InputLine) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="keyfleet-", buffering=0)  # noqa: SIM115 # closed in close()
         data = _PLACE.pack(line.number, line.offset, line.end_offset)

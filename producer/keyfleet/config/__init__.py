@@ -16,7 +16,7 @@ from keyfleet.config.keys_watch import KeysWatch
 from keyfleet.config.model_limits import ModelLimits, parse_limits, scaled_amount
 from keyfleet.config.model_settings import ANY_MODEL, GroupSettings, ModelSettings, Pool, PoolLevel
 from keyfleet.config.notation import parse_duration_s, parse_percentage, parse_size_bytes
-from keyfleet.config.redaction import HIDDEN, redact_url
+from keyfleet.config.redaction import HIDDEN, hide_secret, redact_url
 from keyfleet.config.references import ProxyUrl, SecretReference, check_proxy_url
 from keyfleet.config.settings import Settings, check_broker_url, check_fleet, parse_log_level
 from keyfleet.config.sources import KEYS_FILE_NAMES, KeySource, find_keys
@@ -48,6 +48,7 @@ __all__ = [
     "check_variables",
     "environment_keys",
     "find_keys",
+    "hide_secret",
     "keys_warnings",
     "load_keys_file",
     "parse_duration_s",

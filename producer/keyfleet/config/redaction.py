@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from os.path import commonprefix
 
-__all__ = ["HIDDEN", "redact_url"]
+__all__ = ["HIDDEN", "hide_secret", "redact_url"]
 
 HIDDEN = "***"
 """Stands in every text for a value that must not be shown."""
@@ -31,3 +32,41 @@ def redact_url(url: str) -> str:
 def _hide_user_info(match: re.Match[str]) -> str:
     user = match["user"] + ":" if match["colon"] and match["password"] else ""
     return f"{match['start']}{user}{HIDDEN}@"
+
+
+TELLING_CHARACTERS = 8
+"""So many characters from either end of a long secret are a trace of it."""
+
+LONG_SECRET_CHARACTERS = 20
+"""Of a shorter secret only the whole is looked for: its parts are words that stand anywhere."""
+
+_MASK = re.compile(r"[*\u2022.\u2026xX]{2,}")
+"""What stands for the rest where somebody shows the ends of a key."""
+
+
+def hide_secret(text: str, secret: str) -> str:
+    """`text` without `secret`, and without pieces of eight or more characters from either of its ends.
+
+    Providers show a part of the key that they refuse (`sk-proj-abc*****wxyz`); so the mask goes too, and what
+    follows it of the secret's end.
+    """
+    text = text.replace(secret, HIDDEN)
+    if len(secret) < LONG_SECRET_CHARACTERS:
+        return text
+    text = _hide_pieces(text, secret)
+    return _hide_pieces(text[::-1], secret[::-1])[::-1]
+
+
+def _hide_pieces(text: str, secret: str) -> str:
+    """Hide what begins as `secret` begins, as far as it agrees, with the mask behind it and the end behind that."""
+    start = secret[:TELLING_CHARACTERS]
+    parts, done = [], 0
+    while (found := text.find(start, done)) >= 0:
+        end = found + TELLING_CHARACTERS
+        end += len(commonprefix([text[end : end + len(secret)], secret[TELLING_CHARACTERS:]]))
+        if mask := _MASK.match(text, end):
+            end = mask.end()
+            end += next((size for size in range(len(secret), 0, -1) if text.startswith(secret[-size:], end)), 0)
+        parts += [text[done:found], HIDDEN]
+        done = end
+    return "".join([*parts, text[done:]])

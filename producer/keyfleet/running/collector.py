@@ -221,6 +221,12 @@ class Collector:
                 with contextlib.suppress(redis.RedisError):
                     self._voice.speak()
 
+    def _withdraw_written(self) -> None:
+        """A server that lost its last seconds may hold again what is done; sent once more, it would be paid for twice."""
+        for queue in self._ledger.queue_names():
+            if done := [one for one in self._ledger.open_ids(queue) if int(one) in self._written]:
+                self._ledger.withdraw(queue, done)
+
     def _recover(self) -> None:
         """The server was restarted or wiped and may have lost something: feed again what it doesn't know any more."""
         logger.warning("the broker was restarted or wiped; looking for what it may have lost")
@@ -230,6 +236,7 @@ class Collector:
         except redis.exceptions.OutOfMemoryError:
             self.drain()  # makes room, for the next try
             raise
+        self._withdraw_written()
         self._stopping.wait(REDELIVERY_S)
         before = self._window.by_queue(accepted=True)  # what the feeder is about to accept can't have been lost
         known = {name: set(self._ledger.open_ids(name)) for name in before}

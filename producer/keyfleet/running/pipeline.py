@@ -79,9 +79,14 @@ class Pipeline:
         failed = written.failed_lines
         ledger.open(begins=True, succeeded=written.finished_lines - failed, failed=failed)
         for queue in ledger.queue_names():
+            done = []
             for request_id in ledger.open_ids(queue):
                 if self._files.wants(int(request_id)):
                     self.window.add(request_id, OpenRequest(queue, 0))
+                else:
+                    done.append(request_id)
+            if done:  # a server that lost its last seconds has them again; sent once more, they would be paid for twice
+                ledger.withdraw(queue, done)
         self._collector.drain()
 
     def start(self) -> None:

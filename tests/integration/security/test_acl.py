@@ -80,7 +80,7 @@ def test_a_whole_job_runs_as_the_documented_users(
     worker = place.start("worker", "--key", "one", KEYFLEET_BROKER_URL=url_of("keyfleet-worker", port))
     run = place.start("run", "in.jsonl", "--no-workers", KEYFLEET_BROKER_URL=url_of("keyfleet-producer", port))
     assert run.wait() == 1, run.stderr + worker.stderr
-    assert len(lines_answered(place.directory / "in_results.jsonl")) == 57
+    assert len(lines_answered(place.directory / "in_results.jsonl")) == 58
     assert denied(admin) == []
     assert worker.code is None
 

@@ -14,14 +14,12 @@ from keyfleet_workers.key_views import KeyView, LimitView, StateView
 
 __all__ = ["key_document", "keys_table", "print_table"]
 
-READY = "ready"
-
-_COLOURS = {"ready": "green", "cooling": "yellow", "resting": "yellow", "unreachable": "yellow"}
+_COLOURS = {"ready": "green", **dict.fromkeys(("cooling", "resting", "unreachable", "unknown"), "yellow")}
 _WINDOWS = {1: "s", 60: "min", 3600: "h", 86400: "day"}
 
 
 def keys_table(views: list[KeyView]) -> Table:
-    """One row per key, and further ones for further limits and states."""
+    """One row per key, and further ones for further limits."""
     table = Table(box=None, pad_edge=False)
     for column in ("Key", "State", "Until", "Limit"):
         table.add_column(column)
@@ -37,7 +35,7 @@ def keys_table(views: list[KeyView]) -> Table:
 
 def _add_rows(table: Table, view: KeyView) -> None:
     gravest = view.gravest
-    name = READY if gravest is None else gravest.state.value
+    name = view.state_name
     reason = _reason(view, gravest)
     models = ", ".join(view.config.models) or "any"
     first = (
@@ -86,7 +84,7 @@ def key_document(view: KeyView) -> dict[str, Any]:
         "name": view.config.name,
         "provider": view.config.provider,
         "group": view.config.group,
-        "state": READY if gravest is None else gravest.state.value,
+        "state": view.state_name,
         "reason": "" if gravest is None else gravest.reason,
         "rest_s": 0.0 if gravest is None else gravest.rest_s,
         "problem": view.problem,

@@ -8,7 +8,6 @@ import threading
 import time
 import traceback
 from collections import Counter
-from dataclasses import replace
 
 from keyfleet.clock import elapsed_s
 from keyfleet.ledger import Finish, Retry, Taken
@@ -18,7 +17,7 @@ from keyfleet_workers.dispatch.chunk_counts import ChunkCounts
 from keyfleet_workers.dispatch.delivery import Delivery, HandBack
 from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.key_health import KeyHealth
-from keyfleet_workers.dispatch.outcomes import error_of, failure, success, tokens_used
+from keyfleet_workers.dispatch.outcomes import error_of, failure, success, tokens_used, without_secrets
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.taker import Grant
 from keyfleet_workers.limit_learning import LimitLearner
@@ -140,8 +139,9 @@ class CallRunner:
         self._slots.note_latency(answer.finished_s - began_s)
         now_s = time.time()
         verdict = self._classify(answer, now_s)
-        if verdict.kind is not VerdictKind.SUCCESS:  # whatever its status: an error may repeat the key
-            answer = replace(answer, body=self._binding.without_secrets(answer.body))
+        is_error = verdict.kind is not VerdictKind.SUCCESS  # whatever its status: an error may repeat the key
+        answer = without_secrets(answer, self._binding, is_error=is_error)
+        if is_error:
             verdict = self._classify(answer, now_s)
         reports = limit_reports(self._binding.provider, answer.headers, now_s=now_s)
         self._learner.note(grant.quota, reports)

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
+from requests.structures import CaseInsensitiveDict
+
+from keyfleet.config import HIDDEN
 from keyfleet.contract import AttemptError, Outcome
 from keyfleet.ledger import Taken
+from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.provider import Answer, Verdict
 
-__all__ = ["error_of", "failure", "never_sent", "success", "tokens_used"]
+__all__ = ["error_of", "failure", "never_sent", "success", "tokens_used", "without_secrets"]
+
+REQUEST_ID = "x-request-id"
+"""The header with the provider's name of a call."""
+
+
+def without_secrets(answer: Answer, binding: KeyBinding, *, is_error: bool) -> Answer:
+    """`answer` as it may be written down: servers repeat what they were given, errors also a part of it.
+
+    A response is only changed where it holds a whole secret, so that nothing of what was paid for is lost.
+    """
+    body = binding.error_without_traces(answer.body) if is_error else binding.without_secrets(answer.body)
+    request_id = answer.headers.get(REQUEST_ID)
+    if request_id is None or binding.without_traces(request_id) == request_id:
+        return replace(answer, body=body)
+    headers = CaseInsensitiveDict(answer.headers)
+    headers[REQUEST_ID] = HIDDEN
+    return replace(answer, body=body, headers=headers)
 
 
 def success(taken: Taken, verdict: Verdict, answer: Answer, key_name: str) -> Outcome:
@@ -22,7 +44,7 @@ def success(taken: Taken, verdict: Verdict, answer: Answer, key_name: str) -> Ou
         attempts=len(taken.attempts) + 1,
         errors=taken.attempts,
         key_name=key_name,
-        request_id=answer.headers.get("x-request-id"),
+        request_id=answer.headers.get(REQUEST_ID),
         tokens=tokens_used(verdict.document) or taken.cost_tokens,
         finished_s=time.time(),
     )
@@ -46,7 +68,7 @@ def failure(
         attempts=len(attempts),
         errors=attempts,
         key_name=key_name,
-        request_id=answer.headers.get("x-request-id") if answer else None,
+        request_id=answer.headers.get(REQUEST_ID) if answer else None,
         finished_s=time.time(),
     )
 

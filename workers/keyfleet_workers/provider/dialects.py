@@ -15,7 +15,7 @@ __all__ = ["DIALECTS", "QUOTA_CODES", "Dialect", "Saying"]
 _OUT, _REVOKED = VerdictKind.OUT_OF_CREDIT, VerdictKind.REVOKED
 _LOST, _UNREACHABLE, _FINAL = VerdictKind.MODEL_LOST, VerdictKind.UNREACHABLE, VerdictKind.FINAL
 
-QUOTA_CODES = frozenset({"insufficient_quota", "quota_exceeded", "RESOURCE_EXHAUSTED"})
+QUOTA_CODES = frozenset({"insufficient_quota", "quota_exceeded"})
 """What OpenAI calls an empty account, and what others also call a busy minute."""
 
 
@@ -36,14 +36,16 @@ class Dialect:
     sayings: tuple[Saying, ...]
 
     def meaning(self, status: int, error: ErrorBody) -> VerdictKind | None:
-        """What an error's name or else its message tells; None where neither says more than the status."""
+        """What an error's message or else its name tells; None where neither says more than the status.
+
+        The message first: names such as `permission_error` leave open whether a model or the whole account is meant.
+        """
         if not 400 <= status < 500:
             return None
-        for name in (error.code, error.kind):
-            if name in self.names:
-                return self.names[name]
-        found = (saying for saying in self.sayings if status in saying.statuses)
-        return next((saying.kind for saying in found if saying.pattern.search(error.message)), None)
+        for saying in self.sayings:
+            if status in saying.statuses and saying.pattern.search(error.message):
+                return saying.kind
+        return self.names.get(error.code) or self.names.get(error.kind)
 
 
 def _say(statuses: set[int], pattern: str, kind: VerdictKind) -> Saying:
@@ -127,13 +129,16 @@ _COMPATIBLE = Dialect(
         # Groq, Together, Azure AI, Mistral
         **_all(_LOST, "model_decommissioned", "model_terms_required", "model_not_available", "unknown_model"),
         **_all(_LOST, "invalid_model"),
+        **_all(_LOST, "PERMISSION_DENIED"),  # Gemini
     },
     (
         *_ANTHROPIC_SAYINGS,
         _NO_SCOPE,
         _ADDRESS_REFUSED,
         _REGION_REFUSED,
-        _say({400, 401}, r"api[ _-]?key (?:is )?(?:not valid|invalid|expired)", _REVOKED),  # Gemini
+        _say(
+            {400, 401, 403}, r"api[ _-]?key (?:is |was )?(?:not valid|invalid|expired|reported as leaked)", _REVOKED
+        ),  # Gemini
         _say({429}, r"\blimit: 0\b", _LOST),  # Gemini, of models that a tier doesn't have
         _say(
             {403},

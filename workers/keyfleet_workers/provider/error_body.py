@@ -26,7 +26,7 @@ _DEFAULT_HIDDEN_STATUS = 500
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """An error as its answer tells it: `code` and `kind` (the field `type`), empty where there are none.
+    """An error as its answer tells it: `code` and `kind` (mostly the field `type`), empty where there are none.
 
     `message` is one line, cut to a readable length; `text` is what else there is to be searched, never to be shown.
     """
@@ -92,7 +92,7 @@ def error_body(document: Mapping[str, Any] | None, body: bytes) -> ErrorBody:
     error = document.get("error")
     fields = error if isinstance(error, dict) else document
     message = fields.get("message") or (error if isinstance(error, str) else "") or fields.get("detail") or ""
-    code, kind = fields.get("code"), fields.get("type")
+    code, kind = fields.get("code"), fields.get("type") or fields.get("status")  # the latter is Gemini's
     if not (message or code or kind):
         message = text if error is None else ""
     return ErrorBody(_name(code), _name(kind), _one_line(_text(message)), _text(message) + "\n" + text)
