@@ -63,7 +63,7 @@ def _hide_pieces(text: str, secret: str) -> str:
     parts, done = [], 0
     while (found := text.find(start, done)) >= 0:
         end = found + TELLING_CHARACTERS
-        end += len(commonprefix([text[end : end + len(secret)], secret[TELLING_CHARACTERS:]]))
+        end += len(commonprefix([text[end : end + len(secret)], secret[TELLING_CHARACTERS:]]))  # noqa: RUF071 - of texts
         if mask := _MASK.match(text, end):
             end = mask.end()
             end += next((size for size in range(len(secret), 0, -1) if text.startswith(secret[-size:], end)), 0)

@@ -222,7 +222,7 @@ class Collector:
                     self._voice.speak()
 
     def _withdraw_written(self) -> None:
-        """A server that lost its last seconds may hold again what is done; sent once more, it would be paid for twice."""
+        """A server that lost its last seconds may hold again what is done: it must not be paid for twice."""
         for queue in self._ledger.queue_names():
             if done := [one for one in self._ledger.open_ids(queue) if int(one) in self._written]:
                 self._ledger.withdraw(queue, done)
