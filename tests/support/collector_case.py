@@ -13,7 +13,7 @@ from keyfleet.batch.lines import Fed
 from keyfleet.batch.writer import ResultWriter
 from keyfleet.broker import ServerWatch
 from keyfleet.contract import AttemptError, Outcome
-from keyfleet.ledger import JobLedger, ProducerWord
+from keyfleet.ledger import JobLedger, ProducerWord, Withdrawn
 from keyfleet.running.collector import Collector
 from keyfleet.running.tally import Tally
 from keyfleet.running.window import OpenRequest, Window
@@ -38,6 +38,7 @@ class Ledger:
         self.entries: list[tuple[int, Outcome]] = []
         self.trimmed = 0
         self.open_requests: set[str] = set()
+        self.withdrawn: list[str] = []
         self.is_opened = 0
         self.failures: list[Exception] = []
         self.is_full = False
@@ -71,8 +72,16 @@ class Ledger:
     def is_known(self) -> bool:
         return self.known
 
+    def queue_names(self) -> list[str]:
+        return ["q"]
+
     def open_ids(self, queue: str) -> Iterator[str]:
         return iter(sorted(self.open_requests))
+
+    def withdraw(self, queue: str, ids: Sequence[str]) -> list[Withdrawn]:
+        self.withdrawn += ids
+        self.open_requests -= set(ids)
+        return [Withdrawn.WITHDRAWN] * len(ids)
 
     def outcomes(self, after: str, *, count: int, block_ms: int | None = None) -> list[tuple[str, Outcome]]:
         behind = int(after.partition("-")[0])

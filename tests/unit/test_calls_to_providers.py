@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -73,8 +74,8 @@ def test_a_key_that_an_answer_repeats_is_shown_to_nobody_whatever_the_status(
     assert SECRET not in caplog.text
 
 
-def test_a_good_answer_is_delivered_as_it_came(clock: CallClock) -> None:
+def test_a_good_answer_is_delivered_as_it_came_but_for_a_whole_key(clock: CallClock) -> None:
     case = CallCase(clock)
-    case.provider.document = {"choices": [{"text": SECRET}]}
+    case.provider.document = {"choices": [{"text": f"{SECRET} or {SECRET[:-1]}"}]}
     case.run()
-    assert SECRET.encode() in case.results()[0].outcome.body
+    assert json.loads(case.results()[0].outcome.body) == {"choices": [{"text": f"*** or {SECRET[:-1]}"}]}

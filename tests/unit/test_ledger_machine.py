@@ -173,7 +173,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(pick=st.integers(0))
     def renew(self, pick: int) -> None:
         taken = self.pick(self.held, pick)
-        gone_or_known = 0 if taken.key in self.entries else -1
+        gone_or_known = -1 if self.entries[taken.key].state == "done" else 0
         expected = 1 if self.model.holds(taken) else gone_or_known
         assert self.transitions.renew(QUEUE, [(taken.key, taken.token)]) == [expected]
         if self.model.holds(taken):

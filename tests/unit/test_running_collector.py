@@ -163,6 +163,18 @@ def test_a_restarted_server_that_is_full_is_emptied_before_the_job_is_opened_ane
     assert case.lost == []
 
 
+def test_a_server_that_holds_again_what_is_written_is_told_to_let_go_of_it(case: CollectorCase) -> None:
+    case.under_way(1, 2)
+    case.finish(1)
+    case.collector.drain()
+    case.ledger.open_requests.add("1")  # as before the seconds that the server has lost
+    case.change_server()
+    case.collector.start()
+    wait_until(lambda: not case.watch.changed, "the change is dealt with")
+    assert case.ledger.withdrawn == ["1"]
+    assert case.lost == []
+
+
 def test_an_output_that_can_not_be_written_is_a_failure_and_nobody_waits_for_it(case: CollectorCase) -> None:
     case.writer.failure = InputError("out.jsonl: can't be written: no space left on device")
     case.finish(1)
