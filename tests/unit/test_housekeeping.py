@@ -26,11 +26,12 @@ from keyfleet_workers.dispatch.delivery import Delivery
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.waits import Waits
 from keyfleet_workers.holds import Hold
-from keyfleet_workers.housekeeping import STATUS_LIFE_MS, Housekeeping
+from keyfleet_workers.housekeeping import Housekeeping
 from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
 from keyfleet_workers.output_means import OutputMeans
+from keyfleet_workers.worker_status import STATUS_LIFE_MS, WorkerStatus
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
@@ -69,27 +70,42 @@ class Case:
         self.stopping = threading.Event()
         self.present: Hold | None = None
         self.watch = ServerWatch()
+        self.swept = threading.Semaphore(0)
+        self.sweep_errors: list[Exception] = []
         self.housekeeping = Housekeeping(
             client=client,
             watch=self.watch,
             fleet=FLEET,
             worker_id=f"{name}:host:1:abc",
-            host="host",
             binding=self.binding,
             transitions=self.transitions,
-            storage=self.storage,
             consumption=self.consumption,
             delivery=cast(Delivery, self),
             tickets=cast(TicketOffice, self),
-            calls=cast(CallRunner, Calls()),
-            slots=CallSlots(4, 4),
-            waits=self.waits,
+            status=WorkerStatus(
+                client=client,
+                fleet=FLEET,
+                worker_id=f"{name}:host:1:abc",
+                host="host",
+                binding=self.binding,
+                storage=self.storage,
+                calls=cast(CallRunner, Calls()),
+                slots=CallSlots(4, 4),
+                waits=self.waits,
+                key_watch=cast(KeyWatch, self),
+                declare_flags=False,
+            ),
             key_watch=cast(KeyWatch, self),
             learner=LimitLearner(client, self.binding),
             outputs=OutputMeans(client, declare_flags=False),
+            sweep=self.sweep,
             stopping=self.stopping,
-            declare_flags=False,
         )
+
+    def sweep(self) -> None:
+        self.swept.release()
+        if self.sweep_errors:
+            raise self.sweep_errors.pop()
 
     def put(self, queue: str, finish: Finish) -> None:
         self.finished.append((queue, finish))
@@ -246,7 +262,7 @@ def test_workers_that_were_restarted_leave_no_trace_of_their_former_selves(
     case.accept("a1", 1)
     for number in range(5):
         again = Case(stand_in, client)
-        again.housekeeping.worker_id = f"one:host:{number}:xyz"
+        again.housekeeping.status.worker_id = f"one:host:{number}:xyz"
         again.beat(says_status=True)
     assert client.hlen(QueueKeys(FLEET, "a1").capacity) == 1
 
@@ -283,6 +299,22 @@ def test_a_status_is_said_at_once_and_then_once_a_second(case: Case, monkeypatch
     case.housekeeping.start()
     assert enough.wait(10.0)
     assert [number for number, says in enumerate(said[:20]) if says] == [0, 10]
+
+
+def test_abandoned_jobs_are_swept_by_the_worker_that_reaps_whatever_errors_come_up(
+    case: Case, stand_in: StandIn, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping_module, "SWEEP_S", 0.001)
+    other = Case(stand_in, client, "two")
+    case.beat()
+    other.beat()
+    case.sweep_errors = [redis.ConnectionError("gone"), ValueError("unheard of")]
+    for each in (other, case):
+        each.housekeeping.start()
+    for _ in range(5):
+        assert case.swept.acquire(timeout=10.0)
+    other.stopping.set()
+    assert not other.swept.acquire(blocking=False)
 
 
 class _Clock:

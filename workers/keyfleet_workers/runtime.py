@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import cast
 
 import redis
@@ -17,6 +18,7 @@ from celery import Celery
 from keyfleet.broker import ServerWatch, check_server, connect
 from keyfleet.clock import elapsed_s
 from keyfleet.config import Settings
+from keyfleet.jobs import purge_abandoned
 from keyfleet.ledger import Transitions, model_of
 from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
 from keyfleet_workers.binding import KeyBinding
@@ -41,6 +43,7 @@ from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.probing import ask_for_credit, ask_freely
 from keyfleet_workers.provider import ProviderClient, Verdict
 from keyfleet_workers.provider.client import ReadOnceEnvironment
+from keyfleet_workers.worker_status import WorkerStatus
 
 __all__ = ["MAX_CONCURRENCY", "WorkerRuntime"]
 
@@ -115,29 +118,42 @@ class WorkerRuntime:
         self._chunks = self._make_chunks(client, watch)
         self._delivery.start()
         self._leases.start()
-        Housekeeping(
+        self._make_housekeeping(client, watch, transitions).start()
+        self._is_started = True
+
+    def _make_housekeeping(self, client: redis.Redis, watch: ServerWatch, transitions: Transitions) -> Housekeeping:
+        fleet = self._settings.fleet
+        key_watch = KeyWatch(
+            self._holds, self.scopes, self._ask, on_free=self._resume_all, on_set_aside=self._on_set_aside
+        )
+        return Housekeeping(
             client=client,
             watch=watch,
             fleet=fleet,
             worker_id=self.worker_id,
-            host=self._host,
             binding=self._binding,
             transitions=transitions,
-            storage=storage,
             consumption=self.consumption,
             delivery=self._delivery,
             tickets=self._tickets,
-            calls=self._calls,
-            slots=self._slots,
-            waits=self._waits,
-            key_watch=KeyWatch(
-                self._holds, self.scopes, self._ask, on_free=self._resume_all, on_set_aside=self._on_set_aside
+            status=WorkerStatus(
+                client=client,
+                fleet=fleet,
+                worker_id=self.worker_id,
+                host=self._host,
+                binding=self._binding,
+                storage=self._storage,
+                calls=self._calls,
+                slots=self._slots,
+                waits=self._waits,
+                key_watch=key_watch,
             ),
+            key_watch=key_watch,
             learner=self._learner,
             outputs=self._outputs,
+            sweep=partial(purge_abandoned, client, fleet, round(self._settings.outcome_ttl_s * 1000)),
             stopping=self._stopping,
-        ).start()
-        self._is_started = True
+        )
 
     def _make_calls(self, client: redis.Redis, storage: ExactRedisStorage, transitions: Transitions) -> CallRunner:
         binding = self._binding
