@@ -52,6 +52,29 @@ def test_a_request_costs_its_prompt_and_its_allowed_output() -> None:
     assert 50 < small < 100
 
 
+def test_a_request_without_a_maximum_costs_what_answers_of_its_model_have_lately_been() -> None:
+    asked: list[str] = []
+
+    def assumed(model: str) -> int:
+        asked.append(model)
+        return 1050
+
+    open_ended = {name: value for name, value in CHAT.items() if name != "max_tokens"}
+    learned = Admission(None, None, assumed_output_tokens=assumed)
+    assert learned.request(parsed(open_ended)).cost_tokens - learned.request(parsed(CHAT)).cost_tokens == 1000
+    assert asked[0] == "gpt-4o-mini"
+
+
+def test_a_guessed_output_keeps_no_request_out_of_a_small_limit() -> None:
+    open_ended = {name: value for name, value in CHAT.items() if name != "max_tokens"}
+    served = ServedModels([key("one", "1000/minute")], 1.0)
+    ordinary = Admission(served, None).request(parsed(open_ended)).cost_tokens
+    learned = Admission(served, None, assumed_output_tokens=lambda model: 4000)
+    assert learned.request(parsed(open_ended)).cost_tokens == ordinary
+    with pytest.raises(InvalidRequest, match="request costs"):
+        learned.request(parsed({**CHAT, "max_tokens": 4000}))
+
+
 def test_a_model_that_no_key_serves_is_refused_with_those_that_are() -> None:
     error = refused_by(ServedModels([key("one", model="gpt-4o*"), key("two", model="o3")], 1.0), "claude", 1)
     assert str(error) == "line 7: no configured key serves the model 'claude'; served are gpt-4o*, o3"

@@ -6,6 +6,7 @@
 -- ARGV[2..] tokens of one output each
 -- Returns   the mean and the mean deviation, rounded, as text
 local WEIGHT = 0.05 -- of the newest output: the last twenty or so make up most of the mean
+local KEPT_S = 30 * 24 * 3600 -- without any news of any model
 local mean, deviation = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^(%S+) (%S+)$')
 mean, deviation = tonumber(mean), tonumber(deviation)
 for index = 2, #ARGV do
@@ -19,4 +20,5 @@ for index = 2, #ARGV do
 end
 local text = string.format('%.1f %.1f', mean, deviation)
 redis.call('HSET', KEYS[1], ARGV[1], text)
+redis.call('EXPIRE', KEYS[1], KEPT_S)
 return text

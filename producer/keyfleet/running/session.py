@@ -23,6 +23,7 @@ from keyfleet.running.fleet_watch import FleetWatch
 from keyfleet.running.job_facts import totals_of
 from keyfleet.running.keys_follower import KeysFollower
 from keyfleet.running.options import RunOptions
+from keyfleet.running.output_estimates import OutputEstimates
 from keyfleet.running.pipeline import Pipeline
 from keyfleet.running.snapshot import End, Snapshot, lines_estimate
 from keyfleet.running.tally import Tally
@@ -83,8 +84,12 @@ class RunSession:
         served = None
         if self.uses_local_workers and self._source is not None:
             served = ServedModels(self._source.keys, self._settings.use)
-        takes_full_urls = self.files.format == "bare"
-        self._admission = Admission(served, self._options.encoding_name, takes_full_urls=takes_full_urls)
+        self._admission = Admission(
+            served,
+            self._options.encoding_name,
+            takes_full_urls=self.files.format == "bare",
+            assumed_output_tokens=OutputEstimates(self._connection.client).tokens,
+        )
         self._pipeline = Pipeline(
             self._options, self.files, self._parser, self._admission, self._connection, self.tally
         )
