@@ -115,7 +115,7 @@ class Admission:
         )
 
     def _cost_tokens(self, parsed: ParsedLine, counter: TextCounter, served: ServedModels | None) -> int:
-        """A guess of ours is no reason to refuse a request: where it fits no key's limit, an ordinary answer's holds."""
+        """A guess of ours is no reason to refuse a request: where it fits no limit, an ordinary answer's holds."""
         assumed = self._assumed_output_tokens(parsed.model)
 
         def cost(assumed_output_tokens: int) -> int:

@@ -44,7 +44,7 @@ _BACK_AT_ONCE = frozenset(
 )
 """What speaks of the key, its account or the way there: the request goes back and spends no attempt."""
 
-_MAY_BE_RETRIED = frozenset({VerdictKind.RETRYABLE, VerdictKind.TIMED_OUT})
+_MAY_BE_RETRIED = frozenset({VerdictKind.RETRYABLE, VerdictKind.TIMED_OUT, VerdictKind.UNREACHABLE})
 
 
 class CallRunner:
@@ -116,7 +116,7 @@ class CallRunner:
             return self._hand_back(queue, taken)
         began_s = elapsed_s()
         verdict, answer = self._call(taken, sent_on, began_s)
-        self.health.note(verdict, sent_on, began_s)
+        self.health.note(verdict, sent_on, began_s, taken.key if answer is not None else None)
         return self._conclude(queue, taken, verdict, answer)
 
     def _last_checks(self, queue: str, taken: Taken, grant: Grant) -> Grant | None:
@@ -169,6 +169,8 @@ class CallRunner:
             outcome = success(taken, verdict, answer, self._key_name)
             self._delivery.put(queue, Finish(taken.key, "", outcome), taken.record)
             return "succeeded"
+        if kind is VerdictKind.UNREACHABLE and answer is not None:
+            return self._pass_over(queue, taken, verdict, answer)
         if kind in _BACK_AT_ONCE or (kind is VerdictKind.MODEL_LOST and self.health.leaves_model(queue)):
             self._hand_back(queue, taken)
             return str(kind.value)
@@ -180,6 +182,14 @@ class CallRunner:
     def _hand_back(self, queue: str, taken: Taken, cost_tokens: int | None = None) -> str:
         self._delivery.put(queue, HandBack(taken.key, taken.token, cost_tokens))
         return "handed_back"
+
+    def _pass_over(self, queue: str, taken: Taken, verdict: Verdict, answer: Answer) -> str:
+        """Something on the way refused it: another request shows whether it refuses all of them."""
+        if self.health.refused.is_to_blame(taken.key):
+            return self._fail(queue, taken, verdict, answer)
+        delay_ms = self.health.trouble.passed_over_ms
+        self._delivery.put(queue, Retry(taken.key, taken.token, delay_ms, taken.attempts))
+        return "unreachable"
 
     def _fail(self, queue: str, taken: Taken, verdict: Verdict, answer: Answer | None) -> str:
         attempts = (*taken.attempts, error_of(verdict, answer, self._key_name))

@@ -8,7 +8,7 @@ import redis
 
 from keyfleet.ledger import Transitions
 from keyfleet_workers.dispatch.taker import Grant
-from keyfleet_workers.dispatch.trouble import Trouble
+from keyfleet_workers.dispatch.trouble import RefusedRequests, Trouble
 from keyfleet_workers.holds import Holds, KeyScopes, KeyState, pool_scope
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter.ramps import Ramps
@@ -54,21 +54,24 @@ class KeyHealth:
         self._learner = learner
         self._transitions = transitions
         self.trouble = Trouble()
+        self.refused = RefusedRequests()
 
     def is_cautious(self, quota: Quota) -> bool:
         """Whether calls should go out one by one: nothing is known of the quota yet, or the provider fails."""
         return self.trouble.is_suspect or not self._learner.is_met(quota)
 
-    def note(self, verdict: Verdict, grant: Grant, began_s: float) -> None:
-        """Take in what the answer to a call that began at `began_s` tells."""
+    def note(self, verdict: Verdict, grant: Grant, began_s: float, answered: str | None) -> None:
+        """Take in what came of a call that began at `began_s`. `answered` is its request's key where anyone answered."""
         kind = verdict.kind
         if kind is VerdictKind.UNREACHABLE:
+            if answered is not None and not self.trouble.is_suspect:
+                self.refused.note(answered)
             pause_ms = self.trouble.note_failure(began_s, at_once=True)
             self._hold(self._scopes.way, KeyState.UNREACHABLE, verdict, pause_ms)
         elif kind in _FAILURES:
             pause_ms = self.trouble.note_failure(began_s)
             self._hold(self._scopes.failing, KeyState.COOLING, verdict, pause_ms)
-        else:
+        elif answered is not None:
             self.trouble.note_answer()
             self._note_answer(verdict, grant)
 

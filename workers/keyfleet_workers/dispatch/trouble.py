@@ -6,7 +6,7 @@ import threading
 
 from keyfleet.clock import elapsed_s
 
-__all__ = ["Trouble"]
+__all__ = ["RefusedRequests", "Trouble"]
 
 FAILURES_IN_A_ROW = 5
 """So many failed calls without any answer between them are an outage rather than bad luck."""
@@ -17,6 +17,15 @@ LONGEST_PAUSE_MS = 60_000
 
 RETRY_PAUSES = 4
 """During an outage a request that failed waits for so many pauses, so that each probe is another request's."""
+
+PASSED_OVER_PAUSES = 2
+"""The same for a request that something on the way to the provider refused."""
+
+REFUSALS_FORGIVEN = 3
+"""So often may a request be refused on a way that works for others, before the refusals count as its attempts."""
+
+MOST_REFUSED = 1_000
+"""Refused requests that are remembered."""
 
 
 class Trouble:
@@ -41,6 +50,11 @@ class Trouble:
         """How long a request that failed should wait at least."""
         return RETRY_PAUSES * self._pause_ms
 
+    @property
+    def passed_over_ms(self) -> int:
+        """How long a request that was refused on the way should wait at least."""
+        return PASSED_OVER_PAUSES * self._pause_ms
+
     def note_answer(self) -> None:
         """The provider answered something that is no failure of its own."""
         if self._failures:
@@ -61,3 +75,26 @@ class Trouble:
             self._pause_ms = min(LONGEST_PAUSE_MS, max(FIRST_PAUSE_MS, 2 * self._pause_ms))
             self._paused_s = elapsed_s()
             return self._pause_ms
+
+
+class RefusedRequests:
+    """Requests that something between here and the provider refused although others had just passed.
+
+    A firewall may object to the words of one prompt. Whether it does shows only in the long run: a portal that has
+    come up refuses everybody, and the first one to meet it is not to blame.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._refusals: dict[str, int] = {}
+
+    def note(self, request_key: str) -> None:
+        """Refused once more."""
+        with self._lock:
+            self._refusals[request_key] = self._refusals.pop(request_key, 0) + 1
+            if len(self._refusals) > MOST_REFUSED:
+                del self._refusals[next(iter(self._refusals))]
+
+    def is_to_blame(self, request_key: str) -> bool:
+        """Whether it has been refused more often than chance explains."""
+        return self._refusals.get(request_key, 0) > REFUSALS_FORGIVEN
