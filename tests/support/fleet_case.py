@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from keyfleet import redis_keys
 from keyfleet.sim import SimConfig, SimKey, SimProcess
 from support.commands import Command
+from support.events import wait_until
 from support.files import bare_line, write_lines, written_lines
 from support.fixtures import StartSim
 from support.ledger_check import assert_promises_kept
@@ -16,6 +18,8 @@ from support.place import Place
 from support.server import ServerProcess
 
 __all__ = ["LEASE_S", "FleetCase"]
+
+FLEET = "main"
 
 LEASE_S = 1.5
 """A short lease, for tests that wait until one ends (s)."""
@@ -73,6 +77,17 @@ class FleetCase:
         """Where the provider listens."""
         host, _, port = self.sim.base_url.removeprefix("http://").partition(":")
         return host, int(port)
+
+    def outcomes_waiting(self) -> int:
+        """How many outcomes of all jobs wait to be collected."""
+        with self.broker.client() as client:
+            jobs = cast("set[bytes]", client.smembers(redis_keys.jobs(FLEET)))
+            return sum(cast("int", client.xlen(redis_keys.job_outcomes(FLEET, job.decode()))) for job in jobs)
+
+    def wait_until_collected(self) -> int:
+        """How many requests have an outcome, once the producer has written all there are."""
+        wait_until(lambda: not self.outcomes_waiting(), "all outcomes are collected")
+        return self.written
 
     def start_worker(
         self, key: SimKey, *, broker_url: str | None = None, base_url: str | None = None, **environment: str

@@ -25,7 +25,11 @@ Entered = TypeVar("Entered", bound="Forwarder")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes on their way: to the server or `back` from it. `asked` is what last went to it on this connection."""
+    """Bytes on their way: to the server or `back` from it.
+
+    `asked` is what went to it on this connection since it last answered, with these bytes: clients send large commands
+    in several pieces.
+    """
 
     data: bytes
     back: bool
@@ -39,6 +43,7 @@ class Passage:
     client: socket.socket
     server: socket.socket
     asked: bytes = b""
+    is_answered: bool = False
     takes: Callable[[bytes, bool], bool] = field(default=lambda data, back: True)
     """Asked with all that arrives and whether it is on its way back: False loses it without anybody's learning."""
 
@@ -153,9 +158,10 @@ class Forwarder:
         source, target = (passage.server, passage.client) if back else (passage.client, passage.server)
         with contextlib.suppress(OSError):  # one of the sides was cut
             while data := source.recv(PIECE_BYTES):
-                self._look(Piece(data, back, passage.asked if back else data))
                 if not back:
-                    passage.asked = data
+                    passage.asked = data if passage.is_answered else passage.asked + data
+                passage.is_answered = back
+                self._look(Piece(data, back, passage.asked))
                 self._passes.wait()
                 if self._closed:
                     return

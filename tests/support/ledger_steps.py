@@ -15,7 +15,7 @@ BODY = b"/v1/chat/completions"
 
 def is_accept(piece: Piece) -> bool:
     """New requests on their way into the ledger."""
-    return not piece.back and _is_accept(piece.data)
+    return not piece.back and _is_accept(piece.asked)
 
 
 def is_accepted(piece: Piece) -> bool:
@@ -30,7 +30,7 @@ def is_taken(piece: Piece) -> bool:
 
 def is_finish(piece: Piece) -> bool:
     """Outcomes on their way from a worker into the job's stream."""
-    return not piece.back and _is_finish(piece.data)
+    return not piece.back and _is_finish(piece.asked)
 
 
 def is_finished(piece: Piece) -> bool:
@@ -48,12 +48,12 @@ def is_trim(piece: Piece) -> bool:
     return not piece.back and b"XTRIM" in piece.data
 
 
-def _is_accept(data: bytes) -> bool:
-    return b"EVALSHA" in data and b":sequence" in data and BODY in data
+def _is_accept(asked: bytes) -> bool:
+    return b"EVALSHA" in asked and b":sequence" in asked and BODY in asked
 
 
-def _is_finish(data: bytes) -> bool:
-    return b"EVALSHA" in data and b":outcomes" in data
+def _is_finish(asked: bytes) -> bool:
+    return b"EVALSHA" in asked and b":outcomes" in asked
 
 
 def _is_unknown(piece: Piece) -> bool:
