@@ -52,6 +52,8 @@ class Provider:
         self._clock = clock
         self.status = 200
         self.document: Any = {"usage": {"total_tokens": 30}}
+        self.body: bytes | None = None
+        """In place of the document."""
         self.headers: dict[str, str] = {"x-request-id": "req-1"}
         self.error: Exception | None = None
         self.latency_s = 1.0
@@ -66,7 +68,8 @@ class Provider:
         self._clock.now_s += self.latency_s
         if self.error is not None:
             raise self.error
-        return Answer(self.status, self.headers, json.dumps(self.document).encode(), written_s, self._clock.now_s)
+        body = json.dumps(self.document).encode() if self.body is None else self.body
+        return Answer(self.status, self.headers, body, written_s, self._clock.now_s)
 
 
 class Outputs:
