@@ -1,0 +1,119 @@
+"""What calls are charged: refunds where the provider refunds, limits learned late, and corrections by its headers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keyfleet.config import REFUNDS, ModelLimits, ModelSettings, Provider, parse_limits
+from keyfleet_workers.dispatch import calls as calls_module
+from keyfleet_workers.dispatch import charges as charges_module
+from keyfleet_workers.dispatch import held as held_module
+from keyfleet_workers.dispatch import trouble as trouble_module
+from keyfleet_workers.dispatch.delivery import Settle
+from keyfleet_workers.limiter import Correction, QuotaLimit, Settlement
+from support.call_case import COST, LIMITS, CallCase, CallClock
+
+if TYPE_CHECKING:
+    from support.stand_in import StandIn
+
+MINUTE_LIMITS = (QuotaLimit("r", "requests", 60, 60_000, 100), QuotaLimit("t", "tokens", 1000, 60_000, 100))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
+    clock = CallClock()
+    for module in (calls_module, charges_module, held_module, trouble_module):
+        monkeypatch.setattr(module, "elapsed_s", clock)
+    return clock
+
+
+def headers(**left: str) -> dict[str, str]:
+    """OpenAI's, of a limit of 60 requests and 1,000 tokens a minute."""
+    return {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-limit-tokens": "1000",
+        **{f"x-ratelimit-{name.replace('_', '-')}": value for name, value in left.items()},
+    }
+
+
+def test_where_the_maximum_is_charged_at_admission_nothing_is_given_back(clock: CallClock) -> None:
+    case = CallCase(clock)
+    case.provider.document = {"usage": {"total_tokens": 1}}
+    case.run()
+    assert case.settlements() == []
+
+
+@pytest.mark.parametrize("provider", ["openai", "azure", "anthropic", "compatible"])
+@pytest.mark.parametrize("refunds", [None, True, False])
+def test_what_was_not_used_is_given_back_as_the_provider_does_or_the_key_says(
+    clock: CallClock, provider: Provider, refunds: bool | None
+) -> None:
+    case = CallCase(clock, provider=provider, refunds=refunds)
+    case.provider.document = {"usage": {"total_tokens": 10}}
+    case.run()
+    is_refunded = REFUNDS[provider] if refunds is None else refunds
+    assert case.settlements() == ([Settlement(5000, 5000, (1, COST), (0, 10 - COST))] if is_refunded else [])
+
+
+def test_a_call_is_charged_to_limits_that_its_own_answer_has_told(clock: CallClock, stand_in: StandIn) -> None:
+    case = CallCase(clock, learns_on=stand_in.client())
+    case.provider.headers |= headers(remaining_requests="59", remaining_tokens="900")
+    case.run()
+    (settle,) = [result for _, result, _ in case.delivered if isinstance(result, Settle)]
+    assert [(limit.unit, limit.amount, limit.window_ms) for limit in settle.limits] == [
+        ("requests", 60, 60_000),
+        ("tokens", 1000, 60_000),
+    ]
+    assert settle.settlement == Settlement(5000, 5000, (0, 0), (1, COST))
+
+
+def test_less_left_at_the_provider_than_here_is_taken_over(clock: CallClock) -> None:
+    case = CallCase(clock, limits=MINUTE_LIMITS, left=(50, 700), foreign=(0, 0))
+    case.provider.headers |= headers(
+        remaining_requests="50", reset_requests="10s", remaining_tokens="400", reset_tokens="36s"
+    )
+    case.run()
+    assert case.corrections() == [Correction(5000, 700, 400, 36_000)]
+
+
+def test_as_much_left_as_here_says_nothing_new(clock: CallClock) -> None:
+    case = CallCase(clock, limits=MINUTE_LIMITS, left=(50, 700), foreign=(0, 0))
+    case.provider.headers |= headers(remaining_requests="50", remaining_tokens="900")
+    case.run()
+    assert case.corrections() == []
+
+
+def test_where_others_used_the_account_every_answer_tells_whether_they_still_do(clock: CallClock) -> None:
+    case = CallCase(clock, limits=MINUTE_LIMITS, left=(50, 700), foreign=(0, 300))
+    case.provider.headers |= headers(remaining_requests="50", remaining_tokens="700")
+    case.run()
+    assert case.corrections() == [Correction(5000, 700, 700, None)]
+
+
+def test_of_several_limits_of_a_unit_the_one_of_the_reports_window_is_meant(clock: CallClock) -> None:
+    limits = (
+        QuotaLimit("s", "requests", 10, 1_000, 100),
+        QuotaLimit("m", "requests", 60, 60_000, 100),
+        QuotaLimit("d", "requests", 1000, 86_400_000, 100),
+    )
+    case = CallCase(clock, limits=limits, left=(9, 59, 900), foreign=(0, 0, 0))
+    case.provider.headers |= {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "20"}
+    case.run()
+    assert case.corrections() == [Correction(5000, 59, 20, None)]
+
+
+def test_an_answer_without_headers_corrects_nothing(clock: CallClock) -> None:
+    case = CallCase(clock, limits=LIMITS, left=(1, 1), foreign=(5, 5))
+    case.run()
+    assert case.corrections() == []
+
+
+def test_configured_limits_are_not_replaced_by_what_headers_tell(clock: CallClock, stand_in: StandIn) -> None:
+    limits = ModelLimits(parse_limits(["30/minute"]), parse_limits(["500/minute"]))
+    case = CallCase(clock, learns_on=stand_in.client(), models={"m": ModelSettings(limits)})
+    case.provider.headers |= headers(remaining_requests="59", remaining_tokens="900")
+    case.run()
+    found = {(limit.unit, limit.amount) for limit in case.binding.quota("m").limits}
+    assert found == {("requests", 30), ("tokens", 500)}

@@ -1,0 +1,120 @@
+"""Limits that nobody configured are learned once and known to all hosts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import redis
+
+from keyfleet import redis_keys
+from keyfleet.config import Environment, KeyConfig, ModelLimits, ModelSettings, SecretReference, parse_limits
+from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.limit_learning import KEPT_S, LimitLearner
+from keyfleet_workers.provider import LimitReport, SaidLimit
+
+if TYPE_CHECKING:
+    from support.stand_in import StandIn
+
+REPORTS = (LimitReport("requests", 60, 59, None, 60), LimitReport("tokens", 1000, 900, None, 60))
+
+
+class Host:
+    """A worker's binding and learner."""
+
+    def __init__(self, client: redis.Redis, requests: tuple[str, ...] = (), *, share: float = 1.0) -> None:
+        models = {"m": ModelSettings(ModelLimits(parse_limits(list(requests))))} if requests else {}
+        config = KeyConfig("one", SecretReference("${KEY}"), models=models)
+        self.binding = KeyBinding(config, Environment({"KEY": "sk-very-secret"}), use=share)
+        self.learner = LimitLearner(client, self.binding)
+
+    def limits(self) -> list[tuple[str, int, int]]:
+        found = self.binding.quota("m").limits
+        return [(limit.unit, limit.amount, limit.window_ms // 1000) for limit in found]
+
+    def pool(self) -> str:
+        return self.binding.quota("m").name
+
+
+@pytest.fixture
+def client(stand_in: StandIn) -> redis.Redis:
+    return stand_in.client()
+
+
+def test_nothing_is_known_of_a_quota_without_limits_until_its_first_answer(client: redis.Redis) -> None:
+    host = Host(client)
+    assert not host.learner.is_met(host.binding.quota("m"))
+    host.learner.note(host.binding.quota("m"), ())
+    assert host.learner.is_met(host.binding.quota("m"))
+    assert host.limits() == []
+
+
+def test_a_quota_with_limits_is_known(client: redis.Redis) -> None:
+    host = Host(client, ("60/minute",))
+    assert host.learner.is_met(host.binding.quota("m"))
+
+
+def test_what_an_answer_tells_holds_from_then_on(client: redis.Redis) -> None:
+    host = Host(client)
+    host.learner.note(host.binding.quota("m"), REPORTS)
+    assert host.limits() == [("requests", 60, 60), ("tokens", 1000, 60)]
+    raised = (LimitReport("requests", 500, 499, None, 60),)
+    host.learner.note(host.binding.quota("m"), raised)
+    assert host.limits() == [("requests", 500, 60), ("tokens", 1000, 60)]
+
+
+def test_the_share_that_may_be_used_is_taken_of_what_is_learned(client: redis.Redis) -> None:
+    host = Host(client, share=0.5)
+    host.learner.note(host.binding.quota("m"), REPORTS)
+    assert host.limits() == [("requests", 30, 60), ("tokens", 500, 60)]
+
+
+def test_a_configured_limit_stays_and_those_of_the_other_unit_are_learned(client: redis.Redis) -> None:
+    host = Host(client, ("30/minute",))
+    host.learner.note(host.binding.quota("m"), REPORTS)
+    assert host.limits() == [("requests", 30, 60), ("tokens", 1000, 60)]
+
+
+def test_a_limit_that_a_request_was_too_large_for_holds_beside_a_larger_configured_one(client: redis.Redis) -> None:
+    host = Host(client, ("3000/minute",))
+    host.learner.note_ceiling(host.binding.quota("m"), SaidLimit("requests", 500, 60, 501))
+    assert host.limits() == [("requests", 500, 60)]
+
+
+def test_other_hosts_know_it_after_their_next_look(client: redis.Redis) -> None:
+    first, second = Host(client), Host(client)
+    assert second.limits() == []
+    first.learner.note(first.binding.quota("m"), REPORTS)
+    first.learner.note_ceiling(first.binding.quota("m"), SaidLimit("tokens", 400, 60, 500))
+    second.learner.refresh()
+    assert second.limits() == first.limits() == [("requests", 60, 60), ("tokens", 400, 60)]
+    assert second.learner.is_met(second.binding.quota("m"))
+
+
+def test_what_was_learned_is_forgotten_in_the_end(client: redis.Redis) -> None:
+    host = Host(client)
+    host.learner.note(host.binding.quota("m"), REPORTS)
+    left_s = cast(int, client.ttl(redis_keys.learned_limits(host.pool())))
+    assert 0 < left_s <= KEPT_S
+
+
+@pytest.mark.parametrize(
+    ("name", "amount"), [("x", "1"), ("tokens:60", "-5"), ("tokens:60", "many"), ("tokens:", "5"), ("tokens:6x", "5")]
+)
+def test_what_makes_no_sense_in_the_broker_is_passed_over(client: redis.Redis, name: str, amount: str) -> None:
+    host = Host(client)
+    assert host.limits() == []
+    client.hset(redis_keys.learned_limits(host.pool()), name, amount)
+    host.learner.refresh()
+    assert host.limits() == []
+
+
+def test_a_broker_that_is_away_keeps_nobody_from_learning(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(client)
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(client, "pipeline", fail)
+    host.learner.note(host.binding.quota("m"), REPORTS)
+    assert host.limits() == [("requests", 60, 60), ("tokens", 1000, 60)]
