@@ -114,7 +114,7 @@ def test_a_worker_that_left_its_key_comes_back_as_soon_as_it_is_enabled(
         wait_until(
             lambda: [one.key.state for one in read_fleet_status(client, "main").workers] == ["ready"],
             "the key is served again",
-            timeout_s=15,
+            timeout_s=25,  # it would try again by itself after 30 s
         )
 
 

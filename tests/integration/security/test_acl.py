@@ -1,0 +1,181 @@
+"""The ACL users of docs/operations.md, taken from that very file: what they suffice for, and what they don't allow."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from keyfleet import redis_keys
+from keyfleet.broker import connect
+from keyfleet.redis_keys import QueueKeys
+from keyfleet.running.fleet_status import read_fleet_status
+from keyfleet.sim import SimConfig, SimLatency
+from support import Command, Place, bare_line, lines_answered, sim_key, wait_until, write_lines
+from support.acl_users import MONITOR, PRODUCER, WORKER, GuardedBroker, documented_users
+from support.fixtures import StartSim
+
+ROOT = Path(__file__).parents[3]
+FILES = [path for folder in ("producer", "workers") for path in (ROOT / folder).rglob("*.*")]
+QUEUE = QueueKeys("main", "sim-model")
+BY_LIBRARIES = {
+    "auth",
+    "hello",
+    "select",
+    "client|setinfo",
+    "client|setname",
+    "evalsha",
+    "script|load",
+    "script|exists",
+}
+"""What redis-py sends by itself."""
+
+SCRIPTS_OF_PRODUCERS = {"open", "accept", "close", "seen", "cancel", "note_failures"}
+SCRIPTS_OF_BOTH = {"queue", "failures", "push_ticket", "withdraw", "doom", "discard", "remove"}
+
+BY_CELERY = {"multi", "exec", "brpop", "publish", "psubscribe", "punsubscribe"}
+"""What Celery's transport sends by itself."""
+
+
+def run(place: Place, guarded: GuardedBroker, *arguments: str, user: str = PRODUCER) -> Command:
+    """A command to its end, as a documented user."""
+    return place.run(*arguments, KEYFLEET_BROKER_URL=guarded.url(user))
+
+
+def start(place: Place, guarded: GuardedBroker, *arguments: str, user: str) -> Command:
+    return place.start(*arguments, KEYFLEET_BROKER_URL=guarded.url(user))
+
+
+def granted(user: str) -> set[str]:
+    return {rule[1:] for rule in documented_users()[user] if rule.startswith("+")}
+
+
+def commands_of_scripts(is_wanted: Callable[[str], bool]) -> set[str]:
+    """The commands that Lua scripts of these names call."""
+    scripts = [path for path in FILES if path.suffix == ".lua" and is_wanted(path.stem)]
+    return {
+        name.lower() for path in scripts for name in re.findall(r"call\('([A-Z]+)'", path.read_text(encoding="utf-8"))
+    }
+
+
+def test_each_documented_user_may_do_what_the_scripts_of_its_part_do() -> None:
+    assert list(documented_users()) == [PRODUCER, WORKER, MONITOR]
+    of_producers = commands_of_scripts(lambda name: name in SCRIPTS_OF_PRODUCERS | SCRIPTS_OF_BOTH)
+    of_workers = commands_of_scripts(lambda name: name not in SCRIPTS_OF_PRODUCERS)
+    assert len(of_producers) > 20
+    assert of_producers <= granted(PRODUCER)
+    assert of_workers <= granted(WORKER)
+
+
+def test_no_documented_user_may_do_what_no_part_does() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in FILES if path.suffix == ".py")
+    from_python = set(re.findall(r"\.([a-z]+)\(", text))
+    from_python |= {name.removesuffix("_iter") for name in re.findall(r"\.([a-z]+_iter)\(", text)}
+    used = commands_of_scripts(lambda name: True) | from_python | BY_LIBRARIES
+    assert granted(PRODUCER) <= used
+    assert granted(WORKER) <= used | BY_CELERY
+    assert granted(MONITOR) <= used
+
+
+def test_a_whole_job_runs_as_the_documented_users(place: Place, start_sim: StartSim, guarded: GuardedBroker) -> None:
+    key = sim_key("one", "100/1 second")
+    place.write_keys(start_sim(SimConfig(keys=(key,))), (key,))
+    lines = [bare_line(n, "[[sim:500x1]]" if n % 9 == 0 else "[[sim:400]]" if n % 20 == 7 else "") for n in range(60)]
+    write_lines(place.directory / "in.jsonl", lines)
+    worker = start(place, guarded, "worker", "--key", "one", user=WORKER)
+    command = start(place, guarded, "run", "in.jsonl", "--no-workers", user=PRODUCER)
+    assert command.wait() == 1, command.stderr + worker.stderr
+    assert len(lines_answered(place.directory / "in_results.jsonl")) == 58
+    assert guarded.denied() == []
+    assert worker.code is None
+
+    failed = run(place, guarded, "jobs", "failed", "in.jsonl", "--json")
+    assert [group["count"] for group in json.loads(failed.stdout)] == [2]
+    assert run(place, guarded, "jobs", "retry", "in.jsonl").code == 1
+    assert run(place, guarded, "jobs", "purge", "in.jsonl").code == 0
+    assert json.loads(run(place, guarded, "jobs", "--json").stdout) == []
+    assert guarded.denied() == []
+
+
+def test_workers_that_lease_keys_and_commands_beside_a_job_need_no_more(
+    place: Place, start_sim: StartSim, guarded: GuardedBroker
+) -> None:
+    keys = (sim_key("one", "5/1 second"), sim_key("two", "5/1 second"))
+    sim = start_sim(SimConfig(keys=keys))
+    place.write_keys(sim, keys)
+    write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(200)])
+    worker = start(place, guarded, "worker", user=WORKER)
+    command = start(place, guarded, "run", "in.jsonl", "--no-workers", user=PRODUCER)
+    wait_until(lambda: "one" in sim.stats()["keys"], "the first key works")
+    listed = {key["name"]: key for key in json.loads(run(place, guarded, "keys", "--json", user=WORKER).stdout)}
+    assert {name: len(key["workers"]) for name, key in listed.items()} == {"one": 1, "two": 0}
+    disabled = run(place, guarded, "keys", "disable", "one", user=WORKER)
+    assert disabled.code == 0, disabled.stderr
+    wait_until(lambda: "two" in sim.stats()["keys"], "another key is leased instead")
+    enabled = run(place, guarded, "keys", "enable", "one", user=WORKER)
+    assert enabled.said("one: enabled")
+    probed = run(place, guarded, "keys", "probe", "one", "--model", "sim-model", user=WORKER)
+    assert probed.said("one: works")
+    cancelled = run(place, guarded, "jobs", "cancel", "in.jsonl")
+    assert cancelled.code == 0, cancelled.stderr
+    assert command.wait() == 3, command.stderr + worker.stderr
+    assert guarded.denied() == []
+
+
+def test_the_monitor_sees_how_things_stand_and_neither_reads_requests_nor_writes(
+    place: Place, start_sim: StartSim, guarded: GuardedBroker
+) -> None:
+    key = sim_key("one", "5/1 second")
+    place.write_keys(start_sim(SimConfig(keys=(key,), latency=SimLatency(latency_ms=100))), (key,))
+    write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(200)])
+    start(place, guarded, "worker", "--key", "one", user=WORKER)
+    start(place, guarded, "run", "in.jsonl", "--no-workers", user=PRODUCER)
+    with connect(guarded.url(MONITOR)) as monitor:
+        wait_until(lambda: read_fleet_status(monitor, "main").workers, "the monitor sees the worker")
+        wait_until(lambda: monitor.zcard(QUEUE.ready_bulk), "the monitor sees what waits")
+        jobs: Any = monitor.smembers(redis_keys.jobs("main"))
+        (job,) = (name.decode() for name in jobs)
+        assert monitor.hgetall(redis_keys.job("main", job))
+        assert guarded.denied() == []
+        for command in forbidden_to_the_monitor(job):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                monitor.execute_command(*command)
+
+
+def forbidden_to_the_monitor(job: str) -> list[list[Any]]:
+    """Commands that would show requests or answers, or change anything."""
+    stream = redis_keys.job_outcomes("main", job)
+    reads = [["HGETALL", QUEUE.requests], ["HMGET", QUEUE.requests, "x"], ["HGETALL", QUEUE.attempts]]
+    reads += [["XRANGE", stream, "-", "+"], ["HGETALL", redis_keys.job_failure_examples("main", job)]]
+    reads += [["GET", redis_keys.tickets("main", "sim-model", 9)], ["DUMP", QUEUE.requests], ["KEYS", "*"]]
+    writes: list[list[Any]] = [["SET", redis_keys.worker("main", "x"), "x"], ["DEL", redis_keys.jobs("main")]]
+    writes += [
+        ["EVAL", "return redis.call('HGETALL', KEYS[1])", 1, QUEUE.requests],
+        ["FLUSHALL"],
+        ["CONFIG", "GET", "*"],
+        ["LPUSH", redis_keys.tickets("main", "sim-model", 9), "x"],
+        ["PUBLISH", "{keyfleet}:main:celery:x", "x"],
+    ]
+    return reads + writes
+
+
+def test_the_producer_reaches_neither_the_states_and_limits_of_keys_nor_other_fleets(guarded: GuardedBroker) -> None:
+    with connect(guarded.url(PRODUCER)) as producer:
+        for command in (
+            ["SET", redis_keys.hold("key:0123:disabled"), "disabled 0 by hand"],
+            ["HSET", redis_keys.learned_limits("pool"), "requests:60", "1"],
+            ["HSET", redis_keys.outputs(), "sim-model", "1 0"],
+            ["HGETALL", redis_keys.quota_window("pool", "requests", 60)],
+            ["HGETALL", QueueKeys("another", "sim-model").requests],
+            ["PUBLISH", "{keyfleet}:main:celery:/0.celery.pidbox", "x"],
+            ["CONFIG", "GET", "*"],
+            ["FLUSHALL"],
+            ["KEYS", "*"],
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                producer.execute_command(*command)
