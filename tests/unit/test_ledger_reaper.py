@@ -102,6 +102,20 @@ def test_nothing_expires_for_one_lease_after_a_silence(ledger: Ledger) -> None:
     assert ledger.beat_for(250).may_expire
 
 
+def test_an_absence_that_outlasts_half_of_a_short_lease_is_a_silence(ledger: Ledger) -> None:
+    lease_ms = 2000
+    short = Transitions(ledger.client, "f", lease_ms=lease_ms, declare_flags=False)
+    short.tick("w")
+    for _ in range(lease_ms // 250):
+        ledger.clock.advance_ms(250)
+        assert short.tick("w").owned
+    assert short.tick("w").may_expire
+    ledger.clock.advance_ms(900)
+    assert short.tick("another").may_expire
+    ledger.clock.advance_ms(1001)
+    assert not short.tick("w").may_expire
+
+
 def test_a_change_of_owner_is_no_silence(ledger: Ledger) -> None:
     epoch = ledger.beat_for(LEASE_MS, "one").epoch
     ledger.clock.advance_ms(2750)

@@ -26,10 +26,13 @@ MAX_EXPIRIES = 3
 """Leases in a row that may expire before a request is given up: it may be what kills workers."""
 
 SILENCE_MS = 3000
-"""A reaper's beat older than this means that the server or the whole fleet was away (ms)."""
+"""A reaper's beat older than this means that the server or the whole fleet was away (ms).
+
+Of a short lease it is half: else all of a lease could pass in an absence that nobody takes for one.
+"""
 
 REAPER_LOCK_MS = 2500
-"""How long a worker owns the reaper after a beat (ms)."""
+"""How long a worker owns the reaper after a beat, less than the silence, which a change of owner is not (ms)."""
 
 SHORTAGE_MS = 2000
 """How long tickets must have been too few before the reaper issues new ones (ms)."""
@@ -91,6 +94,8 @@ class Transitions:
     def __init__(self, client: redis.Redis, fleet: str, *, lease_ms: int, declare_flags: bool = True) -> None:
         self._fleet = fleet
         self._lease_ms = lease_ms
+        self._silence_ms = min(SILENCE_MS, lease_ms // 2)
+        self._lock_ms = min(REAPER_LOCK_MS, self._silence_ms * REAPER_LOCK_MS // SILENCE_MS)
 
         def script(name: str, *before: tuple[str, str]) -> Script:
             return Script(client, load_source(*before, (LUA_PACKAGE, name), declare_flags=declare_flags))
@@ -162,7 +167,7 @@ class Transitions:
 
     def tick(self, worker_id: str) -> Beat:
         """Try to own the fleet's reaper for one beat."""
-        arguments = [worker_id, REAPER_LOCK_MS, self._lease_ms, SILENCE_MS]
+        arguments = [worker_id, self._lock_ms, self._lease_ms, self._silence_ms]
         owned, now_ms, may_expire, epoch = self._tick([redis_keys.reaper(self._fleet)], arguments)
         return Beat(bool(owned), int(now_ms), bool(may_expire), epoch.decode(errors="replace"))
 
@@ -173,7 +178,7 @@ class Transitions:
             QueueKeys(self._fleet, queue).shortage,
             *(redis_keys.tickets(self._fleet, queue, priority) for priority in PRIORITIES),
         ]
-        arguments = [REAP_MOST, beat.now_ms, int(beat.may_expire), SILENCE_MS, MAX_EXPIRIES, self._lease_ms]
+        arguments = [REAP_MOST, beat.now_ms, int(beat.may_expire), self._silence_ms, MAX_EXPIRIES, self._lease_ms]
         lacking, moved, expired, given_up = self._reap(keys, [*arguments, REQUESTS_PER_TICKET, SHORTAGE_MS])
         names = [name.decode(errors="surrogateescape") for name in given_up]
         return Reaped(lacking, moved, expired, tuple(zip(names[::2], names[1::2], strict=True)))
