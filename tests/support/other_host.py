@@ -43,13 +43,20 @@ class OtherHost:
 
     def __enter__(self) -> OtherHost:
         _ip("netns", "add", self._name)
+        try:
+            self._connect()
+        except subprocess.CalledProcessError:
+            _ip("netns", "del", self._name)  # and the cable with it
+            raise
+        return self
+
+    def _connect(self) -> None:
         _ip("link", "add", self._cable, "type", "veth", "peer", "name", "eth0", "netns", self._name)
         _ip("addr", "add", f"{self.address}/30", "dev", self._cable)
         _ip("-n", self._name, "addr", "add", f"{self._own_address}/30", "dev", "eth0")
         _ip("-n", self._name, "link", "set", "lo", "up")
         _ip("-n", self._name, "link", "set", "eth0", "up")
         self.plug_in()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
