@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "QueueKeys",
     "called_back",
+    "first_call",
     "fleet_prefix",
     "hold",
     "holders",
@@ -98,6 +99,11 @@ def called_back(fleet: str, key_name: str) -> str:
 def hold(scope: str) -> str:
     """String with what keeps a key, a group or a quota pool from being used; its expiry, if any, is the hold's end."""
     return f"{_TAG}:hold:{scope}"
+
+
+def first_call(quota: str) -> str:
+    """String of the worker whose call shows what limits a quota has; gone where that call brought nothing."""
+    return f"{_TAG}:first:{quota}"
 
 
 def probe_turn(scope: str) -> str:

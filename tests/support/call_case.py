@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+import redis
+
 from keyfleet.config import Environment, KeyConfig, SecretReference
 from keyfleet.contract import AttemptError
 from keyfleet.ledger import JobOptions, Taken, Transitions
@@ -92,9 +94,11 @@ class CallCase:
         limits: tuple[QuotaLimit, ...] = LIMITS,
         left: tuple[int, ...] = (),
         foreign: tuple[int, ...] = (),
+        learns_on: redis.Redis | None = None,
         **key: Any,
     ):
-        """`key` are further fields of the key; `left` and `foreign` are what the grant tells of each limit."""
+        """`key` are further fields of the key; `left` and `foreign` are what the grant tells of each limit. With a
+        server to learn on, the grant is on the key's own limits, and what answers tell of them is learned."""
         self.clock = clock
         self.binding = KeyBinding(KeyConfig("one", SecretReference(SECRET), **key), Environment({}))
         self.scopes = KeyScopes(self.binding.fingerprint, None, "host")
@@ -115,6 +119,9 @@ class CallCase:
         self.options = JobOptions()
         delivery = cast(Delivery, self)
         learner = cast(LimitLearner, self)
+        if learns_on is not None:
+            learner = LimitLearner(learns_on, self.binding)
+            self.grant = Grant(self.binding.quota("m"), 5000, clock.now_s)
         self.health = KeyHealth(
             key_name="one",
             scopes=self.scopes,
@@ -150,6 +157,9 @@ class CallCase:
 
     def slow_down(self, pool: str, granted_ms: int) -> None:
         self.slowed.append((pool, granted_ms))
+
+    def may_be_first(self, quota: Quota) -> bool:
+        return True
 
     def is_met(self, quota: Quota) -> bool:
         return True

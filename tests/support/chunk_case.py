@@ -63,6 +63,7 @@ class ChunkCase:
         self.noted: list[Settle] = []
         self.may_take = True
         self.cautious: list[bool] = []
+        self.is_first = True
         self.hold_calls = threading.Event()
         self.hold_calls.set()
         self.on_take: Callable[[], None] = lambda: None
@@ -99,6 +100,9 @@ class ChunkCase:
 
     def is_cautious(self, quota: Quota) -> bool:
         return self.cautious.pop(0) if self.cautious else False
+
+    def may_be_first(self, quota: Quota) -> bool:
+        return self.is_first
 
     def run(self, queue: str, taken: Taken, grant: Grant, counts: ChunkCounts) -> None:
         self.hold_calls.wait(30.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from keyfleet.config import REFUNDS, ModelLimits, ModelSettings, Provider, parse_limits
 from keyfleet_workers.dispatch import calls as calls_module
@@ -61,12 +62,21 @@ def test_a_call_is_charged_to_limits_that_its_own_answer_has_told(clock: CallClo
     case = CallCase(clock, learns_on=stand_in.client())
     case.provider.headers |= headers(remaining_requests="59", remaining_tokens="900")
     case.run()
+    assert case.settled == [Settlement(None, 5000, (0, 0), (1, COST))]
+    found = [(limit.unit, limit.amount, limit.window_ms) for limit in case.binding.quota("m").limits]
+    assert found == [("requests", 60, 60_000), ("tokens", 1000, 60_000)]
+
+
+def test_what_can_not_be_charged_at_once_is_charged_as_soon_as_the_broker_answers(
+    clock: CallClock, stand_in: StandIn
+) -> None:
+    case = CallCase(clock, learns_on=stand_in.client())
+    case.provider.headers |= headers(remaining_requests="59", remaining_tokens="900")
+    case.storage_error = redis.ConnectionError("gone")
+    case.run()
     (settle,) = [result for _, result, _ in case.delivered if isinstance(result, Settle)]
-    assert [(limit.unit, limit.amount, limit.window_ms) for limit in settle.limits] == [
-        ("requests", 60, 60_000),
-        ("tokens", 1000, 60_000),
-    ]
-    assert settle.settlement == Settlement(5000, 5000, (0, 0), (1, COST))
+    assert [limit.unit for limit in settle.limits] == ["requests", "tokens"]
+    assert settle.settlement == Settlement(None, 5000, (0, 0), (1, COST))
 
 
 def test_less_left_at_the_provider_than_here_is_taken_over(clock: CallClock) -> None:

@@ -77,6 +77,24 @@ def test_before_a_long_wait_the_queue_is_left_alone(case: ChunkCase) -> None:
     assert case.waits.current()[QUEUE][0] == "cooling: slow_down: too fast"
 
 
+def test_while_a_first_answer_is_awaited_one_call_goes_out_and_others_may_have_the_ticket(case: ChunkCase) -> None:
+    case.cautious = [True, False]
+    case.takes = [take_result([1], left=9), [2, 3]]
+    assert case.serve(10) == "3 succeeded"
+    assert case.asked[0] == 1
+    assert case.asked[1] > 1
+    assert case.put_back == [9]
+    assert case.resumed == 1
+
+
+def test_where_another_workers_call_is_the_first_nothing_is_taken(case: ChunkCase) -> None:
+    case.cautious, case.is_first = [True], False
+    assert case.serve(10) == "nothing to do"
+    assert case.asked == []
+    assert case.put_back == [10]
+    assert case.pauses_s == [chunk_module.OTHERS_FIRST_S]
+
+
 def test_what_is_ready_but_too_large_for_this_key_is_left_to_others(case: ChunkCase) -> None:
     case.takes = [take_result([], left=4)]
     case.serve(5)

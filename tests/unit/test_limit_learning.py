@@ -10,7 +10,7 @@ import redis
 from keyfleet import redis_keys
 from keyfleet.config import Environment, KeyConfig, ModelLimits, ModelSettings, SecretReference, parse_limits
 from keyfleet_workers.binding import KeyBinding
-from keyfleet_workers.limit_learning import KEPT_S, LimitLearner
+from keyfleet_workers.limit_learning import FIRST_CALL_S, KEPT_S, LimitLearner
 from keyfleet_workers.provider import LimitReport, SaidLimit
 
 if TYPE_CHECKING:
@@ -89,6 +89,26 @@ def test_other_hosts_know_it_after_their_next_look(client: redis.Redis) -> None:
     second.learner.refresh()
     assert second.limits() == first.limits() == [("requests", 60, 60), ("tokens", 400, 60)]
     assert second.learner.is_met(second.binding.quota("m"))
+
+
+def test_one_worker_at_a_time_finds_out_and_the_others_hear_of_it(client: redis.Redis) -> None:
+    first, second = Host(client), Host(client)
+    quotas = [host.binding.quota("m") for host in (first, second)]
+    assert first.learner.may_be_first(quotas[0])
+    assert not second.learner.may_be_first(quotas[1])
+    assert first.learner.may_be_first(quotas[0])
+    first.learner.note(quotas[0], ())  # a provider that tells nothing of its limits
+    second.learner.refresh()
+    assert second.learner.is_met(quotas[1])
+
+
+def test_a_worker_that_was_lost_with_the_first_call_is_followed_by_another(
+    client: redis.Redis, stand_in: StandIn
+) -> None:
+    first, second = Host(client), Host(client)
+    assert first.learner.may_be_first(first.binding.quota("m"))
+    stand_in.clock.advance_ms(FIRST_CALL_S * 1000 + 1)
+    assert second.learner.may_be_first(second.binding.quota("m"))
 
 
 def test_what_was_learned_is_forgotten_in_the_end(client: redis.Redis) -> None:

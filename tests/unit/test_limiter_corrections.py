@@ -87,22 +87,28 @@ def test_it_ends_with_the_window_of_the_grant_at_the_latest(window: Window) -> N
     assert window.open() == AMOUNT - 1
 
 
-def test_a_newer_answer_replaces_an_older_and_not_the_reverse(window: Window) -> None:
+def test_grants_between_a_call_and_its_answer_do_not_hide_what_others_used(window: Window) -> None:
+    window.correct(window.grant(1), left=99, remaining=49)
+    granted_ms = window.grant(1)
+    window.grant(1)  # before the answer is taken over, which tells nothing of it
+    window.correct(granted_ms, left=98, remaining=48)
+    assert window.open() == AMOUNT - 3 - 50
+
+
+def test_of_several_answers_the_one_that_leaves_least_counts(window: Window) -> None:
     first_ms = window.grant(10)
-    window.clock.advance_ms(1000)
     second_ms = window.grant(10)
-    window.correct(second_ms, left=80, remaining=70)
-    assert window.open() == 70
-    window.correct(first_ms, left=90, remaining=5)
-    assert window.open() == 70
+    window.correct(second_ms, left=80, remaining=30)
+    window.correct(first_ms, left=90, remaining=75)
+    assert window.open() == 30
 
 
-def test_others_that_have_stopped_leave_all_of_it(window: Window) -> None:
+def test_others_that_have_stopped_leave_all_of_it_after_a_while(window: Window) -> None:
     window.correct(window.grant(10), left=90, remaining=30)
-    window.clock.advance_ms(1000)
-    granted_ms = window.grant(10)
-    window.correct(granted_ms, left=80, remaining=80)
-    assert window.open() == 80
+    for _ in range(3):
+        window.clock.advance_ms(10_000)
+        window.correct(window.clock.now_ms, left=90, remaining=90)
+    assert window.open() == 90
 
 
 def test_nothing_left_stops_everybody_until_the_reset(window: Window) -> None:

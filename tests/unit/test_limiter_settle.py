@@ -37,7 +37,7 @@ class Window:
         assert got.granted == 1
         return got.now_ms
 
-    def settle(self, granted_ms: int, used_ms: int, reserved: int, delta: int) -> None:
+    def settle(self, granted_ms: int | None, used_ms: int, reserved: int, delta: int) -> None:
         self.storage.settle([self.limit], [Settlement(granted_ms, used_ms, (reserved,), (delta,))])
 
     def used(self) -> int:
@@ -181,6 +181,18 @@ def test_a_surcharge_on_a_window_that_was_lost_makes_it_full_for_everybody(windo
     window.client.flushall()
     window.settle(granted_ms, granted_ms, 60, 5)
     assert window.wait_ms(1) == 1001
+
+
+def test_what_was_never_granted_here_is_charged_now_and_tells_of_no_loss(window: Window) -> None:
+    window.clock.advance_ms(500)
+    began_ms = window.clock.now_ms
+    window.clock.advance_ms(100)
+    window.grant(30)  # another worker knows the limit already
+    window.clock.advance_ms(100)
+    window.settle(None, began_ms, 0, 20)
+    assert window.used() == 50
+    window.clock.advance_ms(1000)
+    assert window.used() == 20
 
 
 def test_settling_on_a_window_that_is_long_over_leaves_it_empty(window: Window) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 import redis
 
 from keyfleet import redis_keys
-from keyfleet.broker import ServerWatch
+from keyfleet.broker import SETTLING_S, ServerWatch
 from keyfleet.contract import Outcome
 from keyfleet.ledger import Beat, Finish, Transitions, model_of
 from keyfleet.ledger.queues import queue_names_in
@@ -60,6 +60,8 @@ class Housekeeping:
     sweep: Callable[[], object]
     """Removes jobs that nobody collects. May take long."""
     stopping: threading.Event
+    may_lose: bool = True
+    """Whether a server that ends may lose what it was told last."""
     _epoch: str = ""
     _owns_fleet: bool = False
 
@@ -96,9 +98,8 @@ class Housekeeping:
 
     def look(self, *, says_status: bool) -> None:
         """All duties once. Raises redis.RedisError."""
-        queues = self._find_queues()
-        beat = self.transitions.tick(self.worker_id)
-        self._note_epoch(beat.epoch)
+        beat = self._tick()
+        queues = self._find_queues()  # behind the beat, which says whether anything may be taken from them yet
         self.key_watch.look(beat.now_ms)
         if says_status:
             self.learner.refresh()
@@ -107,6 +108,14 @@ class Housekeeping:
         self._owns_fleet = beat.owned
         if beat.owned:
             self._reap(queues, beat)
+
+    def _tick(self) -> Beat:
+        run_id = self.watch.run_id if self.may_lose else ""
+        beat = self.transitions.tick(self.worker_id, run_id=run_id, settling_ms=round(SETTLING_S * 1000))
+        self._note_epoch(beat.epoch)
+        if beat.settling_ms:
+            self.watch.settle(beat.settling_ms / 1000)
+        return beat
 
     def _note_epoch(self, epoch: str) -> None:
         """A server that was wiped is still the same server, so no connection tells."""

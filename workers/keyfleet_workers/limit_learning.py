@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Sequence
 from typing import cast
 
@@ -21,7 +22,11 @@ logger = logging.getLogger(__name__)
 KEPT_S = 24 * 3600
 """What was learned is forgotten after so long without news (s): accounts are upgraded."""
 
+FIRST_CALL_S = 60
+"""So long nobody else begins to find out what limits a quota has (s)."""
+
 _CEILING = "at_most"
+_MET = "met"
 
 
 class LimitLearner:
@@ -31,18 +36,35 @@ class LimitLearner:
         self._client = client
         self._binding = binding
         self._met: set[str] = set()
+        self._id = uuid.uuid4().hex
 
     def is_met(self, quota: Quota) -> bool:
         """Whether it is known how fast `quota` may be used: it has limits, or its provider has answered once."""
         return bool(quota.limits) or quota.name in self._met
 
+    def may_be_first(self, quota: Quota) -> bool:
+        """Whether this worker's call is the one that shows how fast `quota` may be used; others wait for its answer.
+
+        Where all workers found out by themselves, each of their first calls could be one too many.
+        """
+        key = redis_keys.first_call(quota.name)
+        try:
+            if self._client.set(key, self._id, nx=True, ex=FIRST_CALL_S):
+                return True
+            return cast("bytes | None", self._client.get(key)) == self._id.encode()
+        except redis.RedisError:
+            return False
+
     def note(self, quota: Quota, reports: Sequence[LimitReport]) -> None:
         """Take over what an answer tells of limits that nobody configured."""
-        self._met.add(quota.name)
+        is_first = not self.is_met(quota)
         for report in reports:
             pool = quota.learner(report.unit)
             if pool is not None and self._binding.learn(pool, report.unit, report.window_s, report.amount):
                 self._store(pool, f"{report.unit}:{report.window_s}", report.amount)
+        if is_first:
+            self._met.add(quota.name)
+            self._share(quota.name, _MET, 1)  # at last, so that whoever reads it reads the limits too
 
     def note_ceiling(self, quota: Quota, said: SaidLimit) -> None:
         """Take over a limit for which a request was too large, also where a larger one is configured."""
@@ -51,7 +73,7 @@ class LimitLearner:
 
     def refresh(self) -> None:
         """Take over what other workers have learned. Raises redis.RedisError."""
-        pools = [pool.name for pool in self._binding.pools()]
+        pools = list({name for quota in self._binding.quotas() for name in (quota.name, *_names(quota))})
         pipeline = self._client.pipeline(transaction=False)
         for pool in pools:
             pipeline.hgetall(redis_keys.learned_limits(pool))
@@ -60,6 +82,9 @@ class LimitLearner:
                 self._take_over(pool, name.decode(errors="replace"), amount)
 
     def _take_over(self, pool: str, name: str, amount: bytes) -> None:
+        if name == _MET:
+            self._met.add(pool)
+            return
         unit, _, rest = name.partition(":")
         window_s, _, ceiling = rest.partition(":")
         if unit in ("requests", "tokens") and window_s.isdecimal() and amount.isdigit():
@@ -68,6 +93,9 @@ class LimitLearner:
 
     def _store(self, pool: str, name: str, amount: int) -> None:
         logger.info("learned a limit of %s: %s %d", pool, name, amount)
+        self._share(pool, name, amount)
+
+    def _share(self, pool: str, name: str, amount: int) -> None:
         key = redis_keys.learned_limits(pool)
         try:
             pipeline = self._client.pipeline(transaction=False)
@@ -76,3 +104,7 @@ class LimitLearner:
             pipeline.execute()
         except redis.RedisError as error:
             logger.info("a limit that was learned could not be shared (%s)", type(error).__name__)
+
+
+def _names(quota: Quota) -> tuple[str, ...]:
+    return tuple(pool.name for pool in quota.pools)

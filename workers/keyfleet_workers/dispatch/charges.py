@@ -61,8 +61,15 @@ class Charges:
         learned = tuple(limit for limit in self._binding.quota(taken.model).limits if limit.key not in known)
         if learned:
             costs = tuple(limit.cost(taken.cost_tokens) for limit in learned)
-            settlement = Settlement(grant.granted_ms, grant.server_ms(used_s), (0,) * len(costs), costs)
-            self._delivery.put("", Settle(learned, settlement))
+            settlement = Settlement(None, grant.server_ms(used_s), (0,) * len(costs), costs)
+            self._charge_now(learned, settlement)
+
+    def _charge_now(self, limits: tuple[QuotaLimit, ...], settlement: Settlement) -> None:
+        """Before this worker is granted anything on these limits, which follows at once."""
+        try:
+            self._storage.settle(limits, [settlement])
+        except redis.RedisError:
+            self._delivery.put("", Settle(limits, settlement))
 
     def refund(self, grant: Grant, taken: Taken) -> None:
         """Give back what a call that was never sent has reserved."""

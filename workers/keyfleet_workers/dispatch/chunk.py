@@ -44,6 +44,9 @@ PARKED_S = 0.25
 FIRST_ANSWER_S = 60.0
 """Longest pause of a queue while the one call that shows how its provider fares is under way (s)."""
 
+OTHERS_FIRST_S = 0.5
+"""Pause where another worker's call shows how the quota fares (s)."""
+
 NOTHING_FITS_MS = 1000
 """Pause where all that is ready is too large for this key (ms)."""
 
@@ -162,7 +165,11 @@ class _Taking:
         left = count
         try:
             while left > 0 and not self.runner._calls.stopping.is_set():
-                is_cautious = self.runner._calls.health.is_cautious(self.quota)
+                health = self.runner._calls.health
+                is_cautious = health.is_cautious(self.quota)
+                if is_cautious and not health.may_be_first(self.quota):
+                    self._leave_to_others(left, "waiting for a first answer", OTHERS_FIRST_S)
+                    return
                 got = self._slots_for(1 if is_cautious else left)
                 if not got:
                     return
@@ -184,9 +191,7 @@ class _Taking:
 
     def _wait_for_answer(self, left: int) -> None:
         """What the call brings decides how to go on; meanwhile others may have the ticket."""
-        self._return_ticket(left)
-        self.runner._control.pause(self.queue, FIRST_ANSWER_S)
-        self.runner._waits.note(self.queue, "waiting for a first answer", FIRST_ANSWER_S)
+        self._leave_to_others(left, "waiting for a first answer", FIRST_ANSWER_S)
         self.counts.wait()
         self.runner._control.resume(self.queue)
         self.quota = self.runner._binding.quota(model_of(self.queue))  # limits may have been learned
@@ -196,9 +201,7 @@ class _Taking:
         got = slots.acquire(most, BRIEF_S)
         if got:
             return got
-        self._return_ticket(most)
-        self.runner._control.pause(self.queue, STANDING_S)
-        self.runner._waits.note(self.queue, "concurrency", STANDING_S)
+        self._leave_to_others(most, "concurrency", STANDING_S)
         got = slots.acquire(most, STANDING_S)
         if got:
             self.runner._control.resume(self.queue)
@@ -229,12 +232,15 @@ class _Taking:
                 return True
             wait_ms = NOTHING_FITS_MS
         wait_s = wait_ms / 1000
-        self._return_ticket(left)
-        self.runner._control.pause(self.queue, wait_s)
-        self.runner._waits.note(self.queue, _reason(result), wait_s)
+        self._leave_to_others(left, _reason(result), wait_s)
         if wait_s > STANDING_S:
             return False
         return not self.runner._calls.stopping.wait(wait_s)
+
+    def _leave_to_others(self, left: int, reason: str, wait_s: float) -> None:
+        self._return_ticket(left)
+        self.runner._control.pause(self.queue, wait_s)
+        self.runner._waits.note(self.queue, reason, wait_s)
 
     def _return_ticket(self, left: int) -> None:
         if self.has_ticket and left > 0:

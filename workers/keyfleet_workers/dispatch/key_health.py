@@ -60,8 +60,12 @@ class KeyHealth:
         """Whether calls should go out one by one: nothing is known of the quota yet, or the provider fails."""
         return self.trouble.is_suspect or not self._learner.is_met(quota)
 
+    def may_be_first(self, quota: Quota) -> bool:
+        """Whether a call may go out now where calls go out one by one: not beside another worker's first one."""
+        return self._learner.is_met(quota) or self._learner.may_be_first(quota)
+
     def note(self, verdict: Verdict, grant: Grant, began_s: float, answered: str | None) -> None:
-        """Take in what came of a call that began at `began_s`. `answered` is its request's key where anyone answered."""
+        """Take in what came of a call that began at `began_s`; `answered` is its request's key if anyone answered."""
         kind = verdict.kind
         if kind is VerdictKind.UNREACHABLE:
             if answered is not None and not self.trouble.is_suspect:

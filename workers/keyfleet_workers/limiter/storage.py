@@ -34,9 +34,12 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """A correction of one grant: what each limit had reserved, and how much more (or less) was really used."""
+    """A correction of one grant: what each limit had reserved, and how much more (or less) was really used.
 
-    granted_ms: int
+    `granted_ms` is None where nothing was granted, as of limits that were learned later: the deltas are charged now.
+    """
+
+    granted_ms: int | None
     used_ms: int
     reserved: tuple[int, ...]
     deltas: tuple[int, ...]
@@ -113,7 +116,8 @@ class ExactRedisStorage(RedisStorage):
         """Correct earlier grants on `limits`; with a pipeline, only queue the call there."""
         arguments: list[int] = [len(limits), *as_arguments(limits)]
         for settlement in settlements:
-            arguments += [settlement.granted_ms, settlement.used_ms]
+            granted_ms = -1 if settlement.granted_ms is None else settlement.granted_ms
+            arguments += [granted_ms, settlement.used_ms]
             for reserved, delta in zip(settlement.reserved, settlement.deltas, strict=True):
                 arguments += [reserved, delta]
         self._settle([limit.key for limit in limits], arguments, pipeline)
