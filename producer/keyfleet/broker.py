@@ -16,7 +16,7 @@ from keyfleet.clock import elapsed_s
 from keyfleet.config import redact_url
 from keyfleet.errors import BrokerUnavailable
 
-__all__ = ["OLDEST_SERVER", "ServerWatch", "celery_url", "check_server", "connect"]
+__all__ = ["OLDEST_SERVER", "SETTLING_S", "ServerWatch", "celery_url", "check_server", "connect"]
 
 OLDEST_SERVER = 7
 """Oldest major version of Redis: before it, scripts can't say that they free memory. Valkey began with 7.2."""
@@ -42,7 +42,7 @@ class ServerWatch:
         self._lock = threading.Lock()
         self._run_id: str | None = None
         self._changed = threading.Event()
-        self._dealt_with_s = float("-inf")
+        self._settled_s = float("-inf")
         self._tell: Callable[[], None] | None = None
 
     def tell_changes_to(self, tell: Callable[[], None]) -> None:
@@ -56,13 +56,22 @@ class ServerWatch:
 
     def dealt_with(self) -> None:
         """What a change calls for has been done."""
-        self._dealt_with_s = elapsed_s()
+        self.settle(SETTLING_S)
         self._changed.clear()
+
+    def settle(self, for_s: float) -> None:
+        """Others may take so long to deal with a change that this one may never have seen."""
+        self._settled_s = max(self._settled_s, elapsed_s() + for_s)
 
     @property
     def is_settled(self) -> bool:
         """Whether there was no change, or others have had the time to deal with it too."""
-        return not self.changed and elapsed_s() - self._dealt_with_s > SETTLING_S
+        return not self.changed and elapsed_s() > self._settled_s
+
+    @property
+    def run_id(self) -> str:
+        """Which start of the server the last connection met; empty before the first."""
+        return self._run_id or ""
 
     def note_loss(self) -> None:
         """The server has lost everything without being restarted, which only its data tells."""

@@ -5,143 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
 from keyfleet import redis_keys
-from keyfleet.broker import ServerWatch
-from keyfleet.config import Environment, KeyConfig, ModelLimits, ModelSettings, SecretReference, parse_limits
-from keyfleet.contract import Request
-from keyfleet.ledger import Finish, JobLedger, JobOptions, Transitions
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.fleet_status import read_fleet_status
-from keyfleet.tickets import TicketOffice
 from keyfleet_workers import housekeeping as housekeeping_module
-from keyfleet_workers.binding import UNBOUNDED_TOKENS, KeyBinding
-from keyfleet_workers.consumption import Consumption
-from keyfleet_workers.dispatch.calls import CallRunner
-from keyfleet_workers.dispatch.delivery import Delivery
-from keyfleet_workers.dispatch.slots import CallSlots
-from keyfleet_workers.dispatch.waits import Waits
-from keyfleet_workers.holds import Hold
+from keyfleet_workers.binding import UNBOUNDED_TOKENS
 from keyfleet_workers.housekeeping import Housekeeping
-from keyfleet_workers.key_watch import KeyWatch
-from keyfleet_workers.limit_learning import LimitLearner
-from keyfleet_workers.limiter import ExactRedisStorage
-from keyfleet_workers.output_means import OutputMeans
-from keyfleet_workers.worker_status import STATUS_LIFE_MS, WorkerStatus
+from keyfleet_workers.worker_status import STATUS_LIFE_MS
+from support.housekeeping_case import FLEET, LEASE_MS, SECRET, HousekeepingCase
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
-
-FLEET = "main"
-LEASE_MS = 30_000
-SECRET = "sk-very-secret-0123456789"
-
-
-class Calls:
-    """Stands for the runner of calls."""
-
-    def __init__(self) -> None:
-        self.totals = {"succeeded": 3}
-
-
-class Case:
-    """A worker's housekeeping on a stand-in server. Its key serves the models `a*`, up to 100 tokens a minute."""
-
-    def __init__(self, stand_in: StandIn, client: redis.Redis, name: str = "one") -> None:
-        self.clock = stand_in.clock
-        self.client = client
-        models = {"a*": ModelSettings(ModelLimits(parse_limits(["60/minute"]), parse_limits(["100/minute"])))}
-        key = KeyConfig(name, SecretReference("${KEY}"), models=models)
-        self.binding = KeyBinding(key, Environment({"KEY": SECRET}))
-        self.transitions = Transitions(client, FLEET, lease_ms=LEASE_MS, declare_flags=False)
-        self.ledger = JobLedger(client, FLEET, "job", JobOptions(), declare_flags=False)
-        self.storage = ExactRedisStorage(
-            "keyfleet+redis://stand-in", connection_pool=client.connection_pool, declare_flags=False
-        )
-        self.consumption = Consumption()
-        self.tickets: list[str] = []
-        self.ticket_error: Exception | None = None
-        self.finished: list[tuple[str, Finish]] = []
-        self.waits = Waits()
-        self.stopping = threading.Event()
-        self.present: Hold | None = None
-        self.watch = ServerWatch()
-        self.swept = threading.Semaphore(0)
-        self.sweep_errors: list[Exception] = []
-        self.housekeeping = Housekeeping(
-            client=client,
-            watch=self.watch,
-            fleet=FLEET,
-            worker_id=f"{name}:host:1:abc",
-            binding=self.binding,
-            transitions=self.transitions,
-            consumption=self.consumption,
-            delivery=cast(Delivery, self),
-            tickets=cast(TicketOffice, self),
-            status=WorkerStatus(
-                client=client,
-                fleet=FLEET,
-                worker_id=f"{name}:host:1:abc",
-                host="host",
-                binding=self.binding,
-                storage=self.storage,
-                calls=cast(CallRunner, Calls()),
-                slots=CallSlots(4, 4),
-                waits=self.waits,
-                key_watch=cast(KeyWatch, self),
-                declare_flags=False,
-            ),
-            key_watch=cast(KeyWatch, self),
-            learner=LimitLearner(client, self.binding),
-            outputs=OutputMeans(client, declare_flags=False),
-            sweep=self.sweep,
-            stopping=self.stopping,
-        )
-
-    def sweep(self) -> None:
-        self.swept.release()
-        if self.sweep_errors:
-            raise self.sweep_errors.pop()
-
-    def put(self, queue: str, finish: Finish) -> None:
-        self.finished.append((queue, finish))
-
-    def issue(self, queue: str) -> None:
-        if self.ticket_error is not None:
-            raise self.ticket_error
-        self.tickets.append(queue)
-
-    def accept(self, queue: str, count: int) -> None:
-        self.ledger.accept(queue, [Request(str(number), "/v1/x", queue, b"{}", 1) for number in range(count)])
-
-    def beat(self, *, says_status: bool = False) -> None:
-        self.housekeeping.look(says_status=says_status)
-
-    def look(self, now_ms: int) -> None:
-        """As what watches the key: there is nothing to see."""
-
-    def look_for(self, duration_ms: int, step_ms: int = 500) -> None:
-        """Look on and on, as the thread does."""
-        for _ in range(0, duration_ms, step_ms):
-            self.clock.advance_ms(step_ms)
-            self.beat()
-
-    def ledger_delays(self, queue: str) -> None:
-        """A call of the queue's request has failed, and its backoff lasts a second."""
-        keys = QueueKeys(FLEET, queue)
-        self.client.zrem(keys.ready_bulk, "job:0")
-        self.client.zadd(keys.delayed, {"job:0": self.clock.now_ms + 1000})
-
-    def abandon(self, queue: str, request_id: str) -> None:
-        """A worker takes a request, and is gone."""
-        keys, name = QueueKeys(FLEET, queue), f"job:{request_id}"
-        self.client.zrem(keys.ready_bulk, name)
-        self.client.zadd(keys.running, {name: self.clock.now_ms + LEASE_MS})
-        self.client.hset(keys.leases, name, "gone")
 
 
 @pytest.fixture
@@ -150,13 +29,13 @@ def client(stand_in: StandIn) -> redis.Redis:
 
 
 @pytest.fixture
-def case(stand_in: StandIn, client: redis.Redis) -> Iterator[Case]:
-    case = Case(stand_in, client)
+def case(stand_in: StandIn, client: redis.Redis) -> Iterator[HousekeepingCase]:
+    case = HousekeepingCase(stand_in, client)
     yield case
     case.stopping.set()
 
 
-def test_queues_of_models_that_the_key_serves_are_consumed_from(case: Case) -> None:
+def test_queues_of_models_that_the_key_serves_are_consumed_from(case: HousekeepingCase) -> None:
     for queue in ("a1", "b1", "a%2F2"):
         case.accept(queue, 1)
     case.beat()
@@ -166,7 +45,7 @@ def test_queues_of_models_that_the_key_serves_are_consumed_from(case: Case) -> N
     assert "a3" in case.consumption.served()
 
 
-def test_what_is_ready_without_tickets_gets_them_after_two_seconds(case: Case) -> None:
+def test_what_is_ready_without_tickets_gets_them_after_two_seconds(case: HousekeepingCase) -> None:
     case.accept("b1", 70)  # whether this worker's key serves it or not
     case.beat()
     case.look_for(1500)
@@ -175,8 +54,8 @@ def test_what_is_ready_without_tickets_gets_them_after_two_seconds(case: Case) -
     assert case.tickets == ["b1"] * 3
 
 
-def test_one_worker_at_a_time_reaps(case: Case, stand_in: StandIn, client: redis.Redis) -> None:
-    other = Case(stand_in, client, "two")
+def test_one_worker_at_a_time_reaps(case: HousekeepingCase, stand_in: StandIn, client: redis.Redis) -> None:
+    other = HousekeepingCase(stand_in, client, "two")
     case.accept("a1", 1)
     case.beat()
     for _ in range(10):
@@ -187,7 +66,7 @@ def test_one_worker_at_a_time_reaps(case: Case, stand_in: StandIn, client: redis
     assert other.tickets == []
 
 
-def test_a_request_whose_worker_is_gone_goes_on(case: Case) -> None:
+def test_a_request_whose_worker_is_gone_goes_on(case: HousekeepingCase) -> None:
     case.accept("a1", 1)
     case.look_for(LEASE_MS + 1000)  # the grace after a silence of the reaper
     case.abandon("a1", "0")
@@ -197,7 +76,7 @@ def test_a_request_whose_worker_is_gone_goes_on(case: Case) -> None:
     assert case.ledger.depths("a1") == {"ready": 1, "running": 0, "delayed": 0}
 
 
-def test_a_request_that_three_workers_were_lost_with_is_given_up(case: Case) -> None:
+def test_a_request_that_three_workers_were_lost_with_is_given_up(case: HousekeepingCase) -> None:
     case.accept("a1", 1)
     case.look_for(LEASE_MS + 1000)
     for _ in range(3):
@@ -210,7 +89,7 @@ def test_a_request_that_three_workers_were_lost_with_is_given_up(case: Case) -> 
     assert case.transitions.finish(queue, "job", [finish]) == [1]  # its token is good
 
 
-def test_the_status_says_what_a_producer_reads(case: Case) -> None:
+def test_the_status_says_what_a_producer_reads(case: HousekeepingCase) -> None:
     case.accept("a1", 1)
     quota = case.binding.quota("a1")
     case.storage.reserve(quota.limits, [quota.costs(25)])
@@ -226,7 +105,7 @@ def test_the_status_says_what_a_producer_reads(case: Case) -> None:
     ]
 
 
-def test_no_secret_stands_in_what_a_worker_says(case: Case) -> None:
+def test_no_secret_stands_in_what_a_worker_says(case: HousekeepingCase) -> None:
     case.accept("a1", 1)
     case.beat(says_status=True)
     found = [case.client.get(key) for key in case.client.keys("*worker:*")]  # type: ignore[union-attr]
@@ -235,7 +114,7 @@ def test_no_secret_stands_in_what_a_worker_says(case: Case) -> None:
 
 
 def test_the_largest_cost_that_the_key_can_start_is_told_by_the_servers_clock(
-    case: Case, monkeypatch: pytest.MonkeyPatch
+    case: HousekeepingCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: 0.0)  # a host whose clock is far behind
     case.accept("a1", 1)
@@ -248,7 +127,7 @@ def test_the_largest_cost_that_the_key_can_start_is_told_by_the_servers_clock(
     assert UNBOUNDED_TOKENS > 100
 
 
-def test_what_a_worker_said_is_gone_soon_after_it(case: Case) -> None:
+def test_what_a_worker_said_is_gone_soon_after_it(case: HousekeepingCase) -> None:
     case.accept("a1", 1)
     case.beat(says_status=True)
     case.clock.advance_ms(STATUS_LIFE_MS + 1)
@@ -257,18 +136,18 @@ def test_what_a_worker_said_is_gone_soon_after_it(case: Case) -> None:
 
 
 def test_workers_that_were_restarted_leave_no_trace_of_their_former_selves(
-    case: Case, stand_in: StandIn, client: redis.Redis
+    case: HousekeepingCase, stand_in: StandIn, client: redis.Redis
 ) -> None:
     case.accept("a1", 1)
     for number in range(5):
-        again = Case(stand_in, client)
+        again = HousekeepingCase(stand_in, client)
         again.housekeeping.status.worker_id = f"one:host:{number}:xyz"
         again.beat(says_status=True)
     assert client.hlen(QueueKeys(FLEET, "a1").capacity) == 1
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("gone"), ValueError("unheard of")])
-def test_no_error_ends_the_thread(case: Case, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_no_error_ends_the_thread(case: HousekeepingCase, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(housekeeping_module, "BEAT_S", 0.001)
     looked = threading.Semaphore(0)
     errors = [error, error]
@@ -284,7 +163,9 @@ def test_no_error_ends_the_thread(case: Case, monkeypatch: pytest.MonkeyPatch, e
         assert looked.acquire(timeout=10.0)
 
 
-def test_a_status_is_said_at_once_and_then_once_a_second(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_status_is_said_at_once_and_then_once_a_second(
+    case: HousekeepingCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(housekeeping_module, "BEAT_S", 0.001)
     said: list[bool] = []
     enough = threading.Event()
@@ -302,10 +183,10 @@ def test_a_status_is_said_at_once_and_then_once_a_second(case: Case, monkeypatch
 
 
 def test_abandoned_jobs_are_swept_by_the_worker_that_reaps_whatever_errors_come_up(
-    case: Case, stand_in: StandIn, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    case: HousekeepingCase, stand_in: StandIn, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping_module, "SWEEP_S", 0.001)
-    other = Case(stand_in, client, "two")
+    other = HousekeepingCase(stand_in, client, "two")
     case.beat()
     other.beat()
     case.sweep_errors = [redis.ConnectionError("gone"), ValueError("unheard of")]
@@ -331,7 +212,7 @@ class _Clock:
         return getattr(time, name)
 
 
-def test_a_ticket_that_can_not_be_sent_keeps_no_other_queue_from_being_looked_after(case: Case) -> None:
+def test_a_ticket_that_can_not_be_sent_keeps_no_other_queue_from_being_looked_after(case: HousekeepingCase) -> None:
     case.ticket_error = OSError("no way")
     for queue in ("a1", "a2", "a3"):
         case.accept(queue, 1)

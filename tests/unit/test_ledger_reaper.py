@@ -116,6 +116,24 @@ def test_an_absence_that_outlasts_half_of_a_short_lease_is_a_silence(ledger: Led
     assert not short.tick("w").may_expire
 
 
+def test_after_a_start_of_the_server_nothing_is_taken_until_all_have_said_what_they_hold(ledger: Ledger) -> None:
+    def settling_ms(run_id: str, worker: str = "w") -> int:
+        return ledger.transitions.tick(worker, run_id=run_id, settling_ms=1000).settling_ms
+
+    assert settling_ms("first") == 1000
+    ledger.clock.advance_ms(400)
+    assert settling_ms("first", "newcomer") == 600
+    ledger.clock.advance_ms(600)
+    assert settling_ms("first") == settling_ms("first", "newcomer") == 0
+    assert settling_ms("second", "newcomer") == settling_ms("second") == 1000
+    ledger.clock.advance_ms(-3_600_000)
+    assert settling_ms("second") == 0
+
+
+def test_a_server_that_loses_nothing_needs_no_time_after_its_start(ledger: Ledger) -> None:
+    assert ledger.transitions.tick("w", run_id="", settling_ms=1000).settling_ms == 0
+
+
 def test_a_change_of_owner_is_no_silence(ledger: Ledger) -> None:
     epoch = ledger.beat_for(LEASE_MS, "one").epoch
     ledger.clock.advance_ms(2750)

@@ -101,7 +101,7 @@ class WorkerRuntime:
         check_server(client, self._broker_url)
         storage = ExactRedisStorage("keyfleet+unix://", connection_pool=client.connection_pool)
         transitions = Transitions(client, fleet, lease_ms=self._lease_ms)
-        keep_recent = not _syncs_always(client)
+        self._may_lose = not _syncs_always(client)
         self._delivery = Delivery(
             client,
             transitions,
@@ -109,7 +109,7 @@ class WorkerRuntime:
             watch,
             on_ready_again=self._issue,
             held=self._held,
-            keep_recent=keep_recent,
+            keep_recent=self._may_lose,
         )
         self._leases = LeaseKeeper(transitions, self._held, self._settings.lease_s)
         self._holds, self._storage = Holds(client), storage
@@ -153,6 +153,7 @@ class WorkerRuntime:
             outputs=self._outputs,
             sweep=partial(purge_abandoned, client, fleet, round(self._settings.outcome_ttl_s * 1000)),
             stopping=self._stopping,
+            may_lose=self._may_lose,
         )
 
     def _make_calls(self, client: redis.Redis, storage: ExactRedisStorage, transitions: Transitions) -> CallRunner:

@@ -65,13 +65,15 @@ class Retry:
 class Beat:
     """One beat of the fleet's reaper: whether this worker owns it, its time, and whether leases may expire.
 
-    `epoch` names the time since the server was last empty: another one means that everything was lost in between.
+    `epoch` names the time since the server was last empty: another one means that everything was lost in between. For
+    `settling_ms` nothing may be taken yet: a server that was started just now may have lost who holds what.
     """
 
     owned: bool
     now_ms: int
     may_expire: bool
     epoch: str = ""
+    settling_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +167,15 @@ class Transitions:
         arguments = [queue, self._lease_ms, *_flat(rows)]
         return [bool(flag) for flag in self._hold_again([*keys, redis_keys.queues(self._fleet)], arguments)]
 
-    def tick(self, worker_id: str) -> Beat:
-        """Try to own the fleet's reaper for one beat."""
-        arguments = [worker_id, self._lock_ms, self._lease_ms, self._silence_ms]
-        owned, now_ms, may_expire, epoch = self._tick([redis_keys.reaper(self._fleet)], arguments)
-        return Beat(bool(owned), int(now_ms), bool(may_expire), epoch.decode(errors="replace"))
+    def tick(self, worker_id: str, *, run_id: str = "", settling_ms: int = 0) -> Beat:
+        """Try to own the fleet's reaper for one beat.
+
+        `run_id` names the start of the server that is asked: after a new one, all may take `settling_ms` to make good
+        what it has lost. Empty, nothing can have been lost.
+        """
+        arguments = [worker_id, self._lock_ms, self._lease_ms, self._silence_ms, run_id, settling_ms]
+        owned, now_ms, may_expire, epoch, left_ms = self._tick([redis_keys.reaper(self._fleet)], arguments)
+        return Beat(bool(owned), int(now_ms), bool(may_expire), epoch.decode(errors="replace"), int(left_ms))
 
     def reap(self, queue: str, beat: Beat) -> Reaped:
         """Move due and abandoned requests of one queue to ready, on the word of a beat that this worker owns."""
