@@ -27,11 +27,6 @@ def answered(case: FleetCase, name: str) -> int:
     return int(counts["by_status"].get("200", 0)) if counts else 0
 
 
-def calls(case: FleetCase, name: str) -> int:
-    counts = case.sim.stats()["keys"].get(name)
-    return int(counts["requests"]) if counts else 0
-
-
 def test_the_other_keys_go_on_and_no_attempt_is_spent_and_keys_that_are_given_back_work_again(
     place: Place, start_sim: StartSim, broker: ServerProcess
 ) -> None:
@@ -68,12 +63,12 @@ def test_an_account_that_is_out_of_credit_is_met_once_for_all_keys_of_its_group(
     first, *others = ORGANISATION
     case.start_worker(first, **probing)
     command = case.start_run("--max-attempts", "1")
-    wait_until(lambda: calls(case, first.name) > 0 and not case.in_flight, "the account's end was met")
+    wait_until(lambda: case.calls(first.name) > 0 and not case.in_flight, "the account's end was met")
     for key in others:
         case.start_worker(key, **probing)
     case.start_worker(ALONE, **probing)
     stats = case.assert_ends(command)
     assert stats["keys"]["alone"]["by_status"] == {"200": 60}
-    assert calls(case, first.name) <= 20 + 1, "the first key went on asking"
+    assert case.calls(first.name) <= 20 + 1, "the first key went on asking"
     for key in others:
-        assert calls(case, key.name) <= 1, f"{key.name} asked for more than whether there is credit again"
+        assert case.calls(key.name) <= 1, f"{key.name} asked for more than whether there is credit again"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from keyfleet.sim import SimConfig, SimLatency
@@ -35,19 +33,13 @@ def test_a_host_that_was_unplugged_is_replaced_meanwhile_and_goes_on_afterwards(
         arguments = ("worker", "--key", far.name, "--keys", str(keys), "--broker", to_broker.url)
         worker = host.start(place, *arguments)
         command = case.start_run("--max-attempts", "1")
-        wait_until(lambda: calls_of(case, "far") == AT_ONCE, "the far host's limit is met: no call is on the cable")
+        wait_until(lambda: case.calls("far") == AT_ONCE, "the far host's limit is met: no call is on the cable")
         host.unplug()
         assert case.in_flight == AT_ONCE, "the answers were on the cable before"
         case.start_worker(near)
         wait_until(lambda: repeats_in(case.sim.stats()) == AT_ONCE, "the near host makes the far one's calls anew")
-        assert (calls_of(case, "far"), worker.code) == (AT_ONCE, None)
+        assert (case.calls("far"), worker.code) == (AT_ONCE, None)
         host.plug_in()
-        wait_until(lambda: calls_of(case, "far") > AT_ONCE, "the far host goes on")
+        wait_until(lambda: case.calls("far") > AT_ONCE, "the far host goes on")
         case.assert_ends(command, repeats=AT_ONCE)
         assert worker.code is None
-
-
-def calls_of(case: FleetCase, name: str) -> int:
-    """How many calls of a key have arrived."""
-    keys: dict[str, Any] = case.sim.stats()["keys"]
-    return int(keys.get(name, {}).get("requests", 0))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from keyfleet import redis_keys
+from keyfleet.running.fleet_status import read_fleet_status
 from keyfleet.sim import SimConfig, SimKey, SimProcess
 from support.commands import Command
 from support.events import wait_until
@@ -17,9 +18,10 @@ from support.ledger_check import assert_promises_kept
 from support.place import Place
 from support.server import ServerProcess
 
-__all__ = ["LEASE_S", "FleetCase"]
+__all__ = ["FLEET", "LEASE_S", "FleetCase"]
 
 FLEET = "main"
+"""The fleet of these tests: the one that nobody names."""
 
 LEASE_S = 1.5
 """A short lease, for tests that wait until one ends (s)."""
@@ -72,6 +74,11 @@ class FleetCase:
         found: int = self.sim.stats()["in_flight"]
         return found
 
+    def calls(self, name: str, how: str = "requests") -> int:
+        """Of a key, its calls that have arrived, or what else the provider counts of it."""
+        counts = self.sim.stats()["keys"].get(name)
+        return int(counts[how]) if counts else 0
+
     @property
     def sim_address(self) -> tuple[str, int]:
         """Where the provider listens."""
@@ -88,6 +95,11 @@ class FleetCase:
         """How many requests have an outcome, once the producer has written all there are."""
         wait_until(lambda: not self.outcomes_waiting(), "all outcomes are collected")
         return self.written
+
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until `count` workers have said that they are there."""
+        with self.broker.client() as client:
+            wait_until(lambda: len(read_fleet_status(client, FLEET).workers) >= count, f"{count} workers are there")
 
     def start_worker(
         self, key: SimKey, *, broker_url: str | None = None, base_url: str | None = None, **environment: str

@@ -6,18 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from keyfleet.running.fleet_status import read_fleet_status
 from support.breakable_server import BreakableServer
 from support.commands import Command
 from support.events import wait_until
-from support.fleet_case import FleetCase
+from support.fleet_case import FLEET, FleetCase
 
-__all__ = ["QUEUE", "FleetJob", "StartJob"]
+__all__ = ["FLEET", "QUEUE", "FleetJob", "StartJob"]
 
 QUEUE = "sim-model"
 """The queue of the lines' model."""
-
-FLEET = "main"
 
 
 @dataclass
@@ -32,11 +29,6 @@ class FleetJob(FleetCase):
         for key in self.keys:
             self.workers[key.name] = self.start_worker(key)
         self.wait_for_workers(len(self.keys))
-
-    def wait_for_workers(self, count: int) -> None:
-        """Wait until `count` workers have said that they are there."""
-        with self.broker.client() as client:
-            wait_until(lambda: len(read_fleet_status(client, FLEET).workers) >= count, f"{count} workers are there")
 
     def wait_until_written(self, share: float) -> None:
         """Wait until this share of the lines has its rows."""
