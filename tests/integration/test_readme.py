@@ -55,6 +55,30 @@ def test_the_main_job_runs_with_the_commands_as_they_stand(tmp_path: Path) -> No
     assert "nothing to do" in done.stderr
 
 
+def test_keys_and_jobs_can_be_looked_at_with_the_commands_as_they_stand(tmp_path: Path) -> None:
+    (tmp_path / "requests.jsonl").write_text(f"{blocks('json')[0].strip()}\n{{}}\n", encoding="utf-8")
+    commands = [
+        command
+        for block in blocks("console")
+        if "keyfleet jobs" in block or "keyfleet keys" in block
+        for command in block.splitlines()
+    ]
+    with SimProcess(SimConfig(accept_any_key=True)) as sim:
+        variables = {"KEYFLEET_KEYS": str(tmp_path / "keys.yaml"), **environment(tmp_path, sim)}
+        key = {"name": "research-1", "api_key": "sk-made-up-0123456789", "base_url": f"{sim.base_url}/v1"}
+        (tmp_path / "keys.yaml").write_text(yaml.safe_dump({"keys": [key]}), encoding="utf-8")
+        (tmp_path / "keys.yaml").chmod(0o600)
+        assert shell("keyfleet run requests.jsonl", tmp_path, variables).returncode == 1  # one line is no request
+        done = {command.partition("#")[0].strip(): shell(command, tmp_path, variables) for command in commands}
+    codes = {command: found.returncode for command, found in done.items() if found.returncode}
+    assert codes == {
+        "keyfleet jobs retry requests.jsonl": 1,  # the line is still no request
+        "keyfleet jobs cancel requests.jsonl": 2,  # the job is done
+    }
+    assert "research-1: works" in done["keyfleet keys check"].stdout
+    assert "line 2" in done["keyfleet jobs failed requests.jsonl"].stdout
+
+
 def test_the_keys_file_can_be_read(tmp_path: Path) -> None:
     text = next(block for block in blocks("yaml") if "keys:" in block)
     path = tmp_path / "keys.yaml"
