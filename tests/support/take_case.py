@@ -35,7 +35,7 @@ def quota(*, requests: int = 1000, tokens: int = 1000, name: str = "quota") -> Q
 
 
 class TakeCase:
-    """Takes are of `quota()` unless a test says otherwise."""
+    """One key's taker, and what it takes from."""
 
     def __init__(self, stand_in: StandIn) -> None:
         self.clock = stand_in.clock
