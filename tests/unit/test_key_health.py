@@ -91,6 +91,18 @@ def test_calls_that_were_under_way_together_fail_together(case: CallCase, clock:
     assert case.health.trouble.note_failure(began_s) is None
 
 
+def test_what_was_taken_before_a_pause_goes_back_unsent_and_makes_it_no_longer(case: CallCase) -> None:
+    for _ in range(5):
+        fail(case)
+    case.delivered.clear()
+    case.provider.sent.clear()
+    case.grant = type(case.grant)(case.grant.quota, 5000, case.clock.now_s - 0.5)
+    case.run()
+    assert handed_back(case)
+    assert case.settlements() == [NOTHING_USED]
+    assert (case.provider.sent, [rest_ms for _, _, rest_ms in case.rests]) == ([], [1000])
+
+
 def test_pauses_double_up_to_a_minute_and_end_with_an_answer(case: CallCase, clock: CallClock) -> None:
     for _ in range(13):
         fail(case)

@@ -110,18 +110,24 @@ class CallRunner:
         counts.end(how)
 
     def _run(self, queue: str, taken: Taken, grant: Grant) -> str:
+        looked_s = elapsed_s()
         sent_on = self._last_checks(queue, taken, grant)
         if sent_on is None:
             self._charges.refund(grant, taken)
             return self._hand_back(queue, taken)
         began_s = elapsed_s()
         verdict, answer = self._call(taken, sent_on, began_s)
-        self.health.note(verdict, sent_on, began_s, taken.key if answer is not None else None)
+        self.health.note(verdict, sent_on, looked_s, taken.key if answer is not None else None)
         return self._conclude(queue, taken, verdict, answer)
 
     def _last_checks(self, queue: str, taken: Taken, grant: Grant) -> Grant | None:
-        """The grant to send on, if the request may be sent: the lease stands, and the charge stands at about now."""
-        if self.stopping.is_set() or not self._held.stands(queue, taken.key, taken.token):
+        """The grant to send on, if the request may be sent: the lease stands, and the charge stands at about now.
+
+        What was taken before the provider's failures led to a pause is not sent after it: all of it would fail.
+        """
+        if self.stopping.is_set() or self.health.trouble.has_paused_since(grant.asked_s):
+            return None
+        if not self._held.stands(queue, taken.key, taken.token):
             return None
         moved = self._charges.move_to_now(grant, taken)
         # Moving it may have taken a while.

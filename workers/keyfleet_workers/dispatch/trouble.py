@@ -55,6 +55,10 @@ class Trouble:
         """How long a request that was refused on the way should wait at least."""
         return PASSED_OVER_PAUSES * self._pause_ms
 
+    def has_paused_since(self, at_s: float) -> bool:
+        """Whether calls have been paused since `at_s`: what was taken by then is no probe."""
+        return at_s < self._paused_s
+
     def note_answer(self) -> None:
         """The provider answered something that is no failure of its own."""
         if self._failures:
