@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import redis
@@ -18,6 +19,7 @@ from celery import Celery
 from kombu.transport import redis as kombu_redis
 from kombu.transport.virtual import Empty
 
+from keyfleet.config import redact_url
 from keyfleet.errors import MalformedEntry
 from keyfleet.ticket_message import TASK_NAME, Ticket, read_ticket
 
@@ -38,9 +40,21 @@ def guard_tickets(app: Celery, on_refused: Callable[[], None]) -> None:
     def connection_for_read(*arguments: Any, **options: Any) -> Any:
         connection = connect(*arguments, **options)
         connection.transport_cls = transport
+        connection.info = partial(_shown, connection)
         return connection
 
     app.connection_for_read = connection_for_read
+
+
+def _shown(connection: Any) -> dict[str, Any]:
+    """What remote control, and so Flower, is told of a connection to the broker.
+
+    All that kombu tells can't be written as JSON, since a transport of one's own is a class, and Celery then answers no
+    remote control at all; and it holds the passwords of a socket's address and of a TLS key.
+    """
+    info = dict(type(connection).info(connection))
+    hidden: dict[str, Any] = {"hostname": redact_url(str(info["hostname"])), "password": None, "alternates": []}
+    return {**info, **hidden, "ssl": bool(info["ssl"]), "transport": "redis", "credential_provider": None}
 
 
 class GuardedChannel(kombu_redis.Channel):
