@@ -23,9 +23,9 @@ class Request:
     id: str
     endpoint: str
     model: str
-    body: bytes
+    body: bytes = field(repr=False)
     cost_tokens: int
-    context: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict, repr=False)
     urgent: bool = False
 
 
@@ -54,15 +54,15 @@ class Outcome:
     id: str
     ok: bool
     status: int | None
-    body: bytes | None
+    body: bytes | None = field(repr=False)
     attempts: int
     errors: tuple[AttemptError, ...] = ()
     key_name: str | None = None
     request_id: str | None = None
     tokens: int = 0
     finished_s: float = 0.0
-    context: dict[str, Any] = field(default_factory=dict)
-    request_body: bytes | None = None
+    context: dict[str, Any] = field(default_factory=dict, repr=False)
+    request_body: bytes | None = field(default=None, repr=False)
 
     @property
     def failure_reason(self) -> str:

@@ -9,7 +9,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging
@@ -36,7 +36,7 @@ class WorkerOptions:
     """
 
     settings: Settings
-    broker_url: str
+    broker_url: str = field(repr=False)
     is_supervised: bool = False
     ends_when_set_aside: bool = False
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from keyfleet.batch.json_text import NotJSON, decode_object, join_members, members_of, one_line, string, value_of
@@ -30,7 +30,7 @@ class Row:
 
     line_number: int
     failed: bool
-    data: bytes
+    data: bytes = field(repr=False)
     reason: str = ""
 
 

@@ -11,7 +11,7 @@ import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -54,7 +54,7 @@ class InputLine:
     number: int
     offset: int
     end_offset: int
-    raw: bytes
+    raw: bytes = field(repr=False)
     blank: bool = False
     oversized: bool = False
 

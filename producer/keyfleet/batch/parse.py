@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 from keyfleet.batch.custom_ids import CustomIds
@@ -40,10 +40,10 @@ class ParsedLine:
     endpoint: str
     base_url: str | None
     model: str
-    body: dict[str, Any]
-    body_bytes: bytes
-    metadata: Any
-    original: bytes
+    body: dict[str, Any] = field(repr=False)
+    body_bytes: bytes = field(repr=False)
+    metadata: Any = field(repr=False)
+    original: bytes = field(repr=False)
 
     @property
     def context(self) -> dict[str, Any]:

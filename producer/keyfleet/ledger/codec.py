@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from keyfleet.checked_json import CONTRACT_VERSION, Fields, is_count, parse_json
@@ -53,11 +53,11 @@ class Taken:
     key: str
     token: str
     cost_tokens: int
-    record: bytes
+    record: bytes = field(repr=False)
     endpoint: str
     model: str
-    body: bytes
-    context: dict[str, Any]
+    body: bytes = field(repr=False)
+    context: dict[str, Any] = field(repr=False)
     options: JobOptions
     attempts: tuple[AttemptError, ...]
 

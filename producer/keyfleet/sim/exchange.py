@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from keyfleet.sim.protocol import HttpConnection
@@ -21,7 +21,7 @@ class Plan:
     """
 
     outcome: str
-    payload: bytes = b""
+    payload: bytes = field(default=b"", repr=False)
     ending: Literal["answer", "reset", "hang", "cut_off"] = "answer"
     delay_s: float = 0.0
     succeeded: bool = False

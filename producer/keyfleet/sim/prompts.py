@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from keyfleet.sim.config import SimAnswers
@@ -43,7 +43,7 @@ class Asked:
     """
 
     model: str
-    prompts: tuple[str, ...]
+    prompts: tuple[str, ...] = field(repr=False)
     prompt_tokens: int
     allowed_tokens: int
     choices: int

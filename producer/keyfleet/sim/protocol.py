@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from keyfleet.sim.error_bodies import invalid_request
@@ -30,11 +30,11 @@ class HttpRequest:
 
     method: str
     target: str
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     keep_alive: bool
     body_bytes: int
     expects_continue: bool = False
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
 
 Handler = Callable[[HttpRequest, "HttpConnection"], None]

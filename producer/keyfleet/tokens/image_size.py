@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Base64Data", "base64_of_data_url", "image_size"]
 
@@ -22,7 +22,7 @@ _JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 class Base64Data:
     """Base64 inside a longer text, from the index `start`; any stretch of its bytes is decoded by itself."""
 
-    text: str
+    text: str = field(repr=False)
     start: int = 0
 
     @property

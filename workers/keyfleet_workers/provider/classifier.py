@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,8 +34,8 @@ _SLOW_DOWN = "slow_down"
 class _Answer:
     provider: Provider
     status: int
-    headers: Mapping[str, str]
-    document: Any
+    headers: Mapping[str, str] = field(repr=False)
+    document: Any = field(repr=False)
     error: ErrorBody
     via_proxy: bool
     wait_ms: int | None

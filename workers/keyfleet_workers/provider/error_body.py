@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["ErrorBody", "error_body", "hidden_error_status", "is_html", "read_document"]
@@ -33,8 +33,8 @@ class ErrorBody:
 
     code: str = ""
     kind: str = ""
-    message: str = ""
-    text: str = ""
+    message: str = field(default="", repr=False)
+    text: str = field(default="", repr=False)
 
     @property
     def names(self) -> frozenset[str]:

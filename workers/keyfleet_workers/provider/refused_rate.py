@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from keyfleet.config import Provider
@@ -40,7 +40,7 @@ class Refusal:
     status: int
     error: ErrorBody
     wait_ms: int | None
-    document: Any
+    document: Any = field(repr=False)
 
 
 def payment_verdict(refusal: Refusal) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
@@ -68,9 +68,9 @@ class Verdict:
 
     kind: VerdictKind
     code: str = ""
-    message: str = ""
+    message: str = field(default="", repr=False)
     wait_ms: int | None = None
-    document: Any = None
+    document: Any = field(default=None, repr=False)
     slow_down: bool = False
     is_day_limit: bool = False
     limit: SaidLimit | None = None
