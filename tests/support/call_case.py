@@ -109,6 +109,7 @@ class CallCase:
         self.provider = Provider(clock)
         self.delivered: list[tuple[str, Any, bytes]] = []
         self.settled: list[Settlement] = []
+        self.corrected: list[Correction] = []
         self.storage_error: Exception | None = None
         self.rests: list[tuple[str, str, int | None]] = []
         self.held = HeldRequests(30.0)
@@ -150,6 +151,11 @@ class CallCase:
             raise self.storage_error
         self.settled += settlements
 
+    def correct(self, limits: tuple[QuotaLimit, ...], corrections: tuple[Correction, ...]) -> None:
+        if self.storage_error is not None:
+            raise self.storage_error
+        self.corrected += corrections
+
     # As holds, ramps, what learns limits, and the ledger.
     def set(self, scope: str, state: KeyState, reason: str, rest_ms: int | None) -> bool:
         self.rests.append((scope, f"{state.value}: {reason}", rest_ms))
@@ -157,6 +163,9 @@ class CallCase:
 
     def slow_down(self, pool: str, granted_ms: int) -> None:
         self.slowed.append((pool, granted_ms))
+
+    def is_not_first(self, quota: Quota) -> None:
+        """Nobody waits here."""
 
     def may_be_first(self, quota: Quota) -> bool:
         return True

@@ -64,6 +64,7 @@ class ChunkCase:
         self.may_take = True
         self.cautious: list[bool] = []
         self.is_first = True
+        self.not_first = 0
         self.hold_calls = threading.Event()
         self.hold_calls.set()
         self.on_take: Callable[[], None] = lambda: None
@@ -100,6 +101,9 @@ class ChunkCase:
 
     def is_cautious(self, quota: Quota) -> bool:
         return self.cautious.pop(0) if self.cautious else False
+
+    def is_not_first(self, quota: Quota) -> None:
+        self.not_first += 1
 
     def may_be_first(self, quota: Quota) -> bool:
         return self.is_first

@@ -19,7 +19,7 @@ from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.delivery import Delivery
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.waits import Waits
-from keyfleet_workers.holds import Hold
+from keyfleet_workers.holds import Hold, KeyState
 from keyfleet_workers.housekeeping import Housekeeping
 from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.limit_learning import LimitLearner
@@ -65,6 +65,7 @@ class HousekeepingCase:
         self.waits = Waits()
         self.stopping = threading.Event()
         self.present: Hold | None = None
+        self.leaves = False
         self.watch = ServerWatch()
         self.swept = threading.Semaphore(0)
         self.sweep_errors: list[Exception] = []
@@ -116,6 +117,10 @@ class HousekeepingCase:
 
     def beat(self, *, says_status: bool = False) -> None:
         self.housekeeping.look(says_status=says_status)
+
+    @property
+    def state(self) -> tuple[KeyState, bool]:
+        return KeyState.READY if self.present is None else self.present.state, self.leaves
 
     def look(self, now_ms: int) -> None:
         """As what watches the key: there is nothing to see."""

@@ -82,10 +82,27 @@ def test_what_can_not_be_charged_at_once_is_charged_as_soon_as_the_broker_answer
 def test_less_left_at_the_provider_than_here_is_taken_over(clock: CallClock) -> None:
     case = CallCase(clock, limits=MINUTE_LIMITS, left=(50, 700), foreign=(0, 0))
     case.provider.headers |= headers(
-        remaining_requests="50", reset_requests="10s", remaining_tokens="400", reset_tokens="36s"
+        remaining_requests="50", reset_requests="10s", remaining_tokens="650", reset_tokens="21s"
     )
     case.run()
-    assert case.corrections() == [Correction(5000, 700, 400, 36_000)]
+    assert case.corrections() == [Correction(5000, 700, 650, 21_000)]
+    assert case.corrected == []
+
+
+def test_much_less_left_there_is_taken_over_before_anything_else_is_granted(clock: CallClock) -> None:
+    case = CallCase(clock, limits=MINUTE_LIMITS, left=(50, 700), foreign=(0, 0))
+    case.provider.headers |= headers(remaining_requests="50", remaining_tokens="400", reset_tokens="36s")
+    case.run()
+    assert case.corrected == [Correction(5000, 700, 400, 36_000)]
+    assert case.corrections() == []
+
+
+def test_what_can_not_be_taken_over_at_once_is_as_soon_as_the_broker_answers(clock: CallClock) -> None:
+    case = CallCase(clock, limits=MINUTE_LIMITS, left=(50, 700), foreign=(0, 0))
+    case.provider.headers |= headers(remaining_requests="50", remaining_tokens="400")
+    case.storage_error = redis.ConnectionError("gone")
+    case.run()
+    assert case.corrections() == [Correction(5000, 700, 400, None)]
 
 
 def test_as_much_left_as_here_says_nothing_new(clock: CallClock) -> None:
@@ -109,9 +126,9 @@ def test_of_several_limits_of_a_unit_the_one_of_the_reports_window_is_meant(cloc
         QuotaLimit("d", "requests", 1000, 86_400_000, 100),
     )
     case = CallCase(clock, limits=limits, left=(9, 59, 900), foreign=(0, 0, 0))
-    case.provider.headers |= {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "20"}
+    case.provider.headers |= {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "55"}
     case.run()
-    assert case.corrections() == [Correction(5000, 59, 20, None)]
+    assert case.corrections() == [Correction(5000, 59, 55, None)]
 
 
 def test_an_answer_without_headers_corrects_nothing(clock: CallClock) -> None:

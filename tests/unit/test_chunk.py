@@ -95,6 +95,14 @@ def test_where_another_workers_call_is_the_first_nothing_is_taken(case: ChunkCas
     assert case.pauses_s == [chunk_module.OTHERS_FIRST_S]
 
 
+@pytest.mark.parametrize("brought", [take_result([], left=9, wait_ms=60_000, hold=HOLD), redis.ConnectionError("gone")])
+def test_a_first_call_that_nothing_came_of_is_left_to_others(case: ChunkCase, brought: object) -> None:
+    case.cautious = [True]
+    case.takes = [brought]
+    case.serve(5)
+    assert case.not_first == 1
+
+
 def test_what_is_ready_but_too_large_for_this_key_is_left_to_others(case: ChunkCase) -> None:
     case.takes = [take_result([], left=4)]
     case.serve(5)

@@ -15,8 +15,9 @@ from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.fleet_status import read_fleet_status
 from keyfleet_workers import housekeeping as housekeeping_module
 from keyfleet_workers.binding import UNBOUNDED_TOKENS
+from keyfleet_workers.holds import Hold, KeyState
 from keyfleet_workers.housekeeping import Housekeeping
-from keyfleet_workers.worker_status import STATUS_LIFE_MS
+from keyfleet_workers.worker_status import LEFT_LIFE_MS, STATUS_LIFE_MS
 from support.housekeeping_case import FLEET, LEASE_MS, SECRET, HousekeepingCase
 
 if TYPE_CHECKING:
@@ -103,6 +104,29 @@ def test_the_status_says_what_a_producer_reads(case: HousekeepingCase) -> None:
         ("requests", 60, 60, 1),
         ("tokens", 100, 60, 25),
     ]
+
+
+def test_a_key_that_is_set_aside_is_told_at_once_and_remembered_when_its_worker_has_left(
+    case: HousekeepingCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def set_aside(now_ms: int) -> None:
+        case.present = Hold("key:x:refused", KeyState.REVOKED, "invalid_api_key: no", now_ms, None)
+        case.leaves = True
+
+    case.accept("a1", 1)
+    case.beat(says_status=True)
+    monkeypatch.setattr(case, "look", set_aside)
+    case.clock.advance_ms(250)
+    case.beat()
+    case.clock.advance_ms(STATUS_LIFE_MS + 1)
+    fleet = read_fleet_status(case.client, FLEET)
+    assert fleet.workers == ()
+    assert [(worker.key_name, worker.key.state, worker.standings) for worker in fleet.left] == [
+        ("one", "revoked", {"a1": "serves"})
+    ]
+    assert case.client.exists(QueueKeys(FLEET, "a1").capacity) == 0  # its key starts nothing now
+    case.clock.advance_ms(LEFT_LIFE_MS)
+    assert read_fleet_status(case.client, FLEET).left == ()
 
 
 def test_no_secret_stands_in_what_a_worker_says(case: HousekeepingCase) -> None:

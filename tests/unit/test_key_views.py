@@ -57,6 +57,7 @@ class Seen:
             "limits": [],
             "totals": {},
             "queues": {},
+            "has_left": False,
             "state": {"name": state, "reason": "said by its worker", "rest_s": rest_s},
         }
         self.client.zadd(redis_keys.workers("main"), {name: 2**50})

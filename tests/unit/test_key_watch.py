@@ -173,8 +173,10 @@ def test_a_worker_that_may_leave_its_key_does_so_once_it_is_set_aside(
     host.look()
     scope = {KeyState.REVOKED: SCOPES.refused, KeyState.OUT_OF_CREDIT: SCOPES.credit}.get(state, SCOPES.disabled)
     host.holds.set(scope, state, "no", None)
-    for _ in range(2):
-        host.look()
+    host.look()
+    host.look()
+    assert (host.watch.leaves, host.left) == (True, 0) or state is KeyState.DISABLED  # it is told before it is done
+    host.look()
     assert host.left >= 1
 
 

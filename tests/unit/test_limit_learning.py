@@ -102,6 +102,16 @@ def test_one_worker_at_a_time_finds_out_and_the_others_hear_of_it(client: redis.
     assert second.learner.is_met(quotas[1])
 
 
+def test_a_first_call_that_was_not_made_is_left_to_another_and_to_nobody_elses_harm(client: redis.Redis) -> None:
+    first, second = Host(client), Host(client)
+    quotas = [host.binding.quota("m") for host in (first, second)]
+    assert first.learner.may_be_first(quotas[0])
+    second.learner.is_not_first(quotas[1])
+    assert not second.learner.may_be_first(quotas[1])
+    first.learner.is_not_first(quotas[0])
+    assert second.learner.may_be_first(quotas[1])
+
+
 def test_a_worker_that_was_lost_with_the_first_call_is_followed_by_another(
     client: redis.Redis, stand_in: StandIn
 ) -> None:

@@ -29,6 +29,7 @@ STATUS = {
     "totals": {"succeeded": 4},
     "state": {"name": "revoked", "reason": "invalid_api_key: no", "rest_s": None},
     "queues": {"gpt-4o": "serves"},
+    "has_left": False,
 }
 
 
@@ -119,6 +120,17 @@ def test_a_model_that_no_key_can_serve_is_told_with_every_key_and_its_reason() -
         "It goes on by itself when one can",
     ):
         assert part in said
+
+
+def test_keys_that_their_workers_have_left_are_told_until_somebody_serves_them_again(stand_in: StandIn) -> None:
+    client = stand_in.client()
+    say(client, "w1", {**STATUS, "has_left": True, "queues": {}})
+    fleet = read_fleet_status(client, "main")
+    assert fleet.workers == ()
+    (said,) = blocked_models(fleet, {"gpt-4o"})
+    assert "one is refused by its provider" in said
+    say(client, "w2", {**STATUS, "state": {"name": "ready", "reason": "", "rest_s": 0.0}})
+    assert blocked_models(read_fleet_status(client, "main"), {"gpt-4o"}) == ()
 
 
 def test_a_model_that_one_key_can_serve_is_not_told() -> None:

@@ -189,6 +189,7 @@ WORKER = {
     "totals": {},
     "state": {"name": "ready", "reason": "", "rest_s": 0.0},
     "queues": {"m": "serves"},
+    "has_left": False,
 }
 
 

@@ -100,10 +100,12 @@ class Housekeeping:
         """All duties once. Raises redis.RedisError."""
         beat = self._tick()
         queues = self._find_queues()  # behind the beat, which says whether anything may be taken from them yet
+        before = self.key_watch.state
         self.key_watch.look(beat.now_ms)
         if says_status:
             self.learner.refresh()
             self.outputs.flush()
+        if says_status or self.key_watch.state != before:
             self.status.say(queues, beat.now_ms)
         self._owns_fleet = beat.owned
         if beat.owned:

@@ -52,6 +52,13 @@ class KeyWatch:
         self._probe: threading.Thread | None = None
         self._has_probed_at_start = False
         self.present: Hold | None = None
+        self.leaves = False
+        """Whether the worker has been told to leave its key."""
+
+    @property
+    def state(self) -> tuple[KeyState, bool]:
+        """The key's state, and whether the worker leaves it."""
+        return KeyState.READY if self.present is None else self.present.state, self.leaves
 
     def look(self, now_ms: int) -> None:
         """Follow the holds; `now_ms` is the server's time. Raises redis.RedisError."""
@@ -70,7 +77,9 @@ class KeyWatch:
             self._probe = threading.Thread(target=self._run_probe, args=(hold,), name="keyfleet-probe", daemon=True)
             self._probe.start()
         elif self._on_set_aside is not None and not is_probing:
-            self._on_set_aside()
+            if self.leaves:
+                self._on_set_aside()
+            self.leaves = True  # first it is told, since the end may come at once
 
     def _is_due(self, hold: Hold, now_ms: int) -> bool:
         """Whoever starts with a key that was set aside asks once, whenever it was asked last."""

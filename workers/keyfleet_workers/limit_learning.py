@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ logger = logging.getLogger(__name__)
 KEPT_S = 24 * 3600
 """What was learned is forgotten after so long without news (s): accounts are upgraded."""
 
-FIRST_CALL_S = 60
-"""So long nobody else begins to find out what limits a quota has (s)."""
+FIRST_CALL_S = 10
+"""So long nobody else begins to find out what limits a quota has (s); a first call that takes longer isn't waited for.
+"""
 
 _CEILING = "at_most"
 _MET = "met"
@@ -54,6 +56,13 @@ class LimitLearner:
             return cast("bytes | None", self._client.get(key)) == self._id.encode()
         except redis.RedisError:
             return False
+
+    def is_not_first(self, quota: Quota) -> None:
+        """No call came of it: others need not wait."""
+        key = redis_keys.first_call(quota.name)
+        with contextlib.suppress(redis.RedisError):
+            if cast("bytes | None", self._client.get(key)) == self._id.encode():
+                self._client.delete(key)
 
     def note(self, quota: Quota, reports: Sequence[LimitReport]) -> None:
         """Take over what an answer tells of limits that nobody configured."""

@@ -26,6 +26,10 @@ __all__ = ["STATUS_LIFE_MS", "WorkerStatus"]
 STATUS_LIFE_MS = 10_000
 """A worker that has said nothing for this long is no longer counted (ms)."""
 
+LEFT_LIFE_MS = 330_000
+"""So long it is told why a worker has left its key, unless somebody serves the key again (ms): a supervisor tries a key
+that was set aside again after five minutes at the latest."""
+
 
 @dataclass(slots=True)
 class WorkerStatus:
@@ -54,13 +58,14 @@ class WorkerStatus:
         Times are the server's (`now_ms`): by the clock of a host that is behind, a live worker would look dead.
         """
         standings = self._standings(queues, now_ms)
-        served = [queue for queue, standing in standings.items() if standing == "serves"]
+        leaves = self.key_watch.leaves
+        served = [queue for queue, standing in standings.items() if standing == "serves" and not leaves]
         keys = [redis_keys.workers(self.fleet), redis_keys.worker(self.fleet, self.worker_id)]
-        status = json.dumps({**self._status(), "queues": standings})
+        status = json.dumps({**self._status(), "queues": standings, "has_left": leaves})
         largest = [self.binding.quota(model_of(queue)).largest_cost_tokens() for queue in served]
         self._script(
             [*keys, *(QueueKeys(self.fleet, queue).capacity for queue in served)],
-            [self.worker_id, now_ms, STATUS_LIFE_MS, status, self.binding.name, *largest],
+            [self.worker_id, now_ms, LEFT_LIFE_MS if leaves else STATUS_LIFE_MS, status, self.binding.name, *largest],
         )
 
     def _standings(self, queues: list[str], now_ms: int) -> dict[str, str]:

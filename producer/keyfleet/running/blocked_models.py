@@ -21,9 +21,11 @@ def blocked_models(fleet: FleetStatus, queues: Iterable[str], configured: Sequen
 
     `configured` are the names of all keys, where they are known: one without a worker is told too.
     """
-    if not fleet.workers:
+    served = {worker.key_name for worker in fleet.workers}
+    workers = (*fleet.workers, *(worker for worker in fleet.left if worker.key_name not in served))
+    if not workers:
         return ()
-    sentences = (_sentence(fleet.workers, queue, configured) for queue in sorted(queues))
+    sentences = (_sentence(workers, queue, configured) for queue in sorted(queues))
     return tuple(sentence for sentence in sentences if sentence is not None)
 
 
@@ -49,8 +51,8 @@ def _why_not(worker: WorkerStatus, queue: str) -> str | None:
         return "doesn't serve this model"
     if standing == "lost":
         return "was told that it can't use this model"
-    if standing is None or worker.key.state == "ready":
-        return None
+    if worker.key.state == "ready" or (standing is None and not worker.has_left):
+        return None  # one that has left may have done so before the queue was there
     return _in_words(worker.key)
 
 

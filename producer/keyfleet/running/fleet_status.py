@@ -39,7 +39,8 @@ class WorkerStatus:
     """One worker process.
 
     `standings` maps queues to `serves`, `lost` (its model) or `other` (its key serves other models). `waits` maps
-    queues to (reason, end by this host's wall clock in seconds since the epoch).
+    queues to (reason, end by this host's wall clock in seconds since the epoch). `has_left`: it has given its key up,
+    for the reason that `key` says.
     """
 
     key_name: str
@@ -52,13 +53,15 @@ class WorkerStatus:
     totals: dict[str, int]
     key: KeyStanding = KeyStanding()
     standings: dict[str, str] = field(default_factory=dict)
+    has_left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """All workers that are alive."""
+    """All workers that are alive, and those that have lately left keys which can't be used."""
 
     workers: tuple[WorkerStatus, ...] = ()
+    left: tuple[WorkerStatus, ...] = ()
 
     def waits(self, queues: set[str]) -> dict[str, int]:
         """How many workers wait for each reason on any of `queues` now."""
@@ -87,8 +90,10 @@ def read_fleet_status(client: redis.Redis, fleet: str) -> FleetStatus:
         return FleetStatus()
     names = [redis_keys.worker(fleet, name.decode(errors="replace")) for name in ids]
     texts = cast("list[bytes | None]", client.mget(names))
-    found = (_worker(text) for text in texts if text is not None)
-    return FleetStatus(tuple(worker for worker in found if worker is not None))
+    found = [worker for text in texts if text is not None and (worker := _worker(text)) is not None]
+    return FleetStatus(
+        tuple(worker for worker in found if not worker.has_left), tuple(worker for worker in found if worker.has_left)
+    )
 
 
 def _worker(text: bytes) -> WorkerStatus | None:
@@ -106,6 +111,7 @@ def _worker(text: bytes) -> WorkerStatus | None:
             totals=fields["totals"],
             key=KeyStanding(fields["state"]["name"], fields["state"]["reason"], fields["state"]["rest_s"]),
             standings=dict(fields["queues"]),
+            has_left=fields["has_left"],
         )
     except (ValueError, LookupError, TypeError, AttributeError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,6 +17,11 @@ from keyfleet_workers.limiter import Correction, ExactRedisStorage, QuotaLimit, 
 from keyfleet_workers.provider import LimitReport
 
 __all__ = ["Charges"]
+
+logger = logging.getLogger(__name__)
+
+GRAVE_SHARE = 0.1
+"""A difference of more than this share of a limit is no matter of the order in which calls arrive."""
 
 
 class Charges:
@@ -87,9 +93,22 @@ class Charges:
                 continue
             if report.remaining < grant.left[index] or grant.foreign[index]:
                 found[index] = Correction(grant.granted_ms, grant.left[index], report.remaining, report.reset_ms)
-        if found:
-            limits = tuple(grant.quota.limits[index] for index in found)
-            self._delivery.put("", Correct(limits, tuple(found.values())))
+        if not found:
+            return
+        limits, corrections = tuple(grant.quota.limits[index] for index in found), tuple(found.values())
+        if any(_is_grave(grant, index, correction) for index, correction in found.items()):
+            try:
+                self._storage.correct(limits, corrections)
+                return
+            except redis.RedisError:
+                logger.info("a correction waits for the broker")
+        self._delivery.put("", Correct(limits, corrections))
+
+
+def _is_grave(grant: Grant, index: int, correction: Correction) -> bool:
+    """Whether others are seen to use much of a limit that nobody else was known to use: before the next grant."""
+    missing = correction.left - (correction.remaining or 0)
+    return not grant.foreign[index] and missing > GRAVE_SHARE * grant.quota.limits[index].amount
 
 
 def _settlement(grant: Grant, taken: Taken, used_s: float, delta_tokens: int) -> Settlement:

@@ -174,6 +174,8 @@ class _Taking:
                 if not got:
                     return
                 result = self._take(got)
+                if is_cautious and not (result and result.taken):
+                    health.is_not_first(self.quota)
                 if result is None:
                     return
                 left -= len(result.taken)
@@ -212,7 +214,9 @@ class _Taking:
         used = 0
         try:
             if not runner._may_take():
-                raise redis.ConnectionError("the server's last seconds are being made good")
+                logger.info("nothing is taken while the server's last seconds are made good")
+                runner._control.pause(self.queue, AWAY_MS / 1000)
+                return None
             result = runner._taker.take(self.queue, self.quota, got)
             used = len(result.taken)
         except redis.RedisError as error:

@@ -64,6 +64,11 @@ class KeyHealth:
         """Whether a call may go out now where calls go out one by one: not beside another worker's first one."""
         return self._learner.is_met(quota) or self._learner.may_be_first(quota)
 
+    def is_not_first(self, quota: Quota) -> None:
+        """Nothing was taken that could show how the quota fares."""
+        if not self._learner.is_met(quota):
+            self._learner.is_not_first(quota)
+
     def note(self, verdict: Verdict, grant: Grant, began_s: float, answered: str | None) -> None:
         """Take in what came of a call that began at `began_s`; `answered` is its request's key if anyone answered."""
         kind = verdict.kind
