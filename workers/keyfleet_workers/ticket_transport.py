@@ -6,6 +6,7 @@ counted as held for ever, and most log the whole message.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import time
@@ -17,13 +18,14 @@ from typing import Any
 import redis
 from celery import Celery
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 from kombu.transport.virtual import Empty
 
 from keyfleet.config import redact_url
 from keyfleet.errors import MalformedEntry
 from keyfleet.ticket_message import TASK_NAME, Ticket, read_ticket
 
-__all__ = ["GuardedTransport", "guard_tickets"]
+__all__ = ["GuardedTransport", "TicketQoS", "guard_tickets", "plain_message"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +59,30 @@ def _shown(connection: Any) -> dict[str, Any]:
     return {**info, **hidden, "ssl": bool(info["ssl"]), "transport": "redis", "credential_provider": None}
 
 
+class TicketQoS(virtual.QoS):
+    """Puts back what was read and not begun. kombu would write what it can't put back to a file on this host, where
+    nobody looks for it; a ticket that is lost is replaced."""
+
+    def restore_unacked(self) -> list[Any]:
+        lost = super().restore_unacked()  # type: ignore[no-untyped-call] # kombu has no types
+        if lost:
+            logger.info("%d tickets are lost with the connection; they will be replaced", len(lost))
+        return []
+
+
 class GuardedChannel(kombu_redis.Channel):
     """Reads messages, and drops what is no JSON: it is off its list by then."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call] # kombu has no types
+        self.QoS = TicketQoS  # type: ignore[assignment] # kombu assigns another here itself
+
+    def maybe_refresh_binding_expiry(self) -> None:
+        """A full server refuses it once a second, which says nothing new; kombu would log each of them at length."""
+        try:
+            super().maybe_refresh_binding_expiry()  # type: ignore[no-untyped-call] # kombu has no types
+        except redis.exceptions.OutOfMemoryError:
+            logger.debug("the broker's memory is full: what remote control needs there is not renewed for now")
 
     def _brpop_read(self, **options: Any) -> Any:
         return self._guarded(super()._brpop_read, **options)
@@ -101,7 +125,7 @@ class GuardedTransport(kombu_redis.Transport):
     def _deliver(self, message: Any, queue: str) -> None:
         if not self._is_fanout(queue):
             try:
-                message = _plain_message(read_ticket(message), queue)
+                message = plain_message(read_ticket(message), queue)
             except MalformedEntry as error:
                 return self.refuse(str(error))
         deliver: Any = super()._deliver
@@ -112,10 +136,14 @@ class GuardedTransport(kombu_redis.Transport):
         return any(queue in channel._fanout_queues for channel in self.channels)
 
 
-def _plain_message(ticket: Ticket, queue: str) -> dict[str, Any]:
-    """The message that carries this ticket and nothing else, and speaks of the queue it stood in."""
+def plain_message(ticket: Ticket, queue: str) -> dict[str, Any]:
+    """The message that carries this ticket and nothing else, and speaks of the queue it stood in.
+
+    Its body is in base64, without which kombu could not put it back as it was.
+    """
+    body = json.dumps([[ticket.count], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
     return {
-        "body": json.dumps([[ticket.count], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]),
+        "body": base64.b64encode(body.encode()).decode(),
         "content-type": "application/json",
         "content-encoding": "utf-8",
         "headers": {
@@ -127,6 +155,7 @@ def _plain_message(ticket: Ticket, queue: str) -> dict[str, Any]:
             "kwargsrepr": "{}",
         },
         "properties": {
+            "body_encoding": "base64",
             "correlation_id": ticket.id,
             "delivery_tag": str(uuid.uuid4()),
             "delivery_mode": 1,
