@@ -82,7 +82,7 @@ def worker(fleet: str, worker_id: str) -> str:
 
 
 def reaper(fleet: str) -> str:
-    """Hash with the reaper's lock, its last tick and the time until which no lease expires."""
+    """Hash with the reaper's lock, its last tick, and the times until which no lease expires and nothing is taken."""
     return f"{_TAG}:{fleet}:reaper"
 
 
