@@ -32,11 +32,12 @@ def test_a_host_that_was_unplugged_is_replaced_meanwhile_and_goes_on_afterwards(
         keys = place.write_keys(case.sim, KEYS, "keys-of-far.yaml", base_url=f"{to_provider.base_url}/v1")
         arguments = ("worker", "--key", far.name, "--keys", str(keys), "--broker", to_broker.url)
         worker = host.start(place, *arguments)
+        case.start_worker(near)
+        case.wait_for_workers(len(KEYS))
         command = case.start_run("--max-attempts", "1")
         wait_until(lambda: case.calls("far") == AT_ONCE, "the far host's limit is met: no call is on the cable")
         host.unplug()
-        assert case.in_flight == AT_ONCE, "the answers were on the cable before"
-        case.start_worker(near)
+        assert case.calls("far", "in_flight") == AT_ONCE, "the answers were on the cable before"
         wait_until(lambda: repeats_in(case.sim.stats()) == AT_ONCE, "the near host makes the far one's calls anew")
         assert (case.calls("far"), worker.code) == (AT_ONCE, None)
         host.plug_in()
