@@ -116,7 +116,7 @@ class FleetCase:
         broker = broker_url or self.broker.url
         return self.place.start("run", "in.jsonl", "--broker", broker, "--no-workers", *options)
 
-    def assert_ends(self, command: Command, *, repeats: int = 0, refusals: int = 0) -> dict[str, Any]:
+    def assert_ends(self, command: Command, *, repeats: int = 0) -> dict[str, Any]:
         """The job ends well, and every promise is kept. Returns the provider's counts."""
         assert command.wait() == 0, command.stderr
-        return assert_promises_kept(self.sim, self.output, self.lines, repeats=repeats, refusals=refusals)
+        return assert_promises_kept(self.sim, self.output, self.lines, repeats=repeats)

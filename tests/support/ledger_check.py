@@ -28,19 +28,16 @@ def limits_exceeded(stats: dict[str, Any]) -> list[str]:
     ]
 
 
-def assert_promises_kept(
-    sim: SimProcess, output: Path, lines: int, *, repeats: int = 0, refusals: int = 0
-) -> dict[str, Any]:
+def assert_promises_kept(sim: SimProcess, output: Path, lines: int, *, repeats: int = 0) -> dict[str, Any]:
     """Check the output of bare lines 1 to `lines` against the ledger of the stand-in; returns the stand-in's counts.
 
     `repeats`: calls that were in flight on workers that were killed or cut off, which alone may be sent twice.
-    `refusals`: calls that the provider may have refused for a limit that the fleet was not told of.
     """
     assert lines_answered(output) == Counter(range(1, lines + 1)), f"failed: {errors_of(output)[:3]}"
     assert len(rows_of(output)) == lines, "a line that has its answer has another outcome too"
     stats = sim.stats()
     found = repeats_in(stats)
     assert found <= repeats, f"{found} requests were sent again, {repeats} may be"
-    assert stats["over_limit"] <= refusals, f"{stats['over_limit']} calls were refused: {limits_exceeded(stats)}"
-    assert refusals or not limits_exceeded(stats)
+    assert not limits_exceeded(stats), f"{stats['over_limit']} calls were refused: {limits_exceeded(stats)}"
+    assert stats["over_limit"] == 0, f"{stats['over_limit']} calls were refused"
     return stats
