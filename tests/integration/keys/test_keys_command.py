@@ -91,7 +91,8 @@ def test_of_credit_only_a_call_that_is_paid_tells(place: Place, start_sim: Start
     place.settings["KEYFLEET_BROKER_URL"] = broker.url
     sim.set_behaviour("a", "out_of_credit")
     assert place.run("keys", "probe", "a").code == 0, "a free call can't tell"
-    assert place.run("keys", "probe", "a", "--model", "sim-model").code == 1
+    asked = place.run("keys", "probe", "a", "--model", "sim-model")
+    assert (asked.code, asked.said("is out of credit (insufficient_quota"), asked.said("it stays")) == (1, True, False)
     assert listed(place)["a"]["state"] == "out_of_credit"
     sim.set_behaviour("a", "ok")
     probed = place.run("keys", "probe", "a")

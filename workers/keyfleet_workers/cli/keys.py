@@ -12,7 +12,7 @@ from keyfleet.errors import BrokerUnavailable
 from keyfleet_workers.cli.keys_check import check
 from keyfleet_workers.cli.keys_desk import KeysDesk, open_fleet
 from keyfleet_workers.cli.keys_probe import probe
-from keyfleet_workers.cli.keys_tables import key_document, keys_table, print_table
+from keyfleet_workers.cli.keys_tables import key_document, print_keys
 from keyfleet_workers.holds import Holds, KeyState
 
 __all__ = ["keys"]
@@ -60,7 +60,7 @@ def _list(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([key_document(view) for view in views], indent=2))
     else:
-        print_table(keys_table(views))
+        print_keys(views)
 
 
 @keys.command()

@@ -29,7 +29,9 @@ def works(verdict: Verdict) -> bool:
 def in_words(verdict: Verdict) -> str:
     """What came back, with the provider's words unless all is well."""
     words = _WORDS.get(verdict.kind, "is answered, though not with a list of models")
-    return words if verdict.kind is VerdictKind.SUCCESS else f"{words} ({provider_words(verdict)})"
+    if verdict.kind is VerdictKind.SUCCESS:
+        return words
+    return f"{words} ({provider_words(verdict).removeprefix(f'{verdict.kind.value}: ')})"
 
 
 def provider_words(verdict: Verdict) -> str:

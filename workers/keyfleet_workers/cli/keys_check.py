@@ -35,6 +35,8 @@ class _Finding:
 def check(offline: bool, as_json: bool, **given: Any) -> None:
     """Check the keys file, and try each key with a question that costs nothing. Needs no broker.
 
+    Such a question doesn't tell whether an account has credit: `keyfleet keys probe NAME --model MODEL` does.
+
     Exit codes: 0 all is well, 1 a key doesn't work, 2 the file is wrong.
     """
     desk = KeysDesk.open()

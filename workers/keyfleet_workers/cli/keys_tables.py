@@ -1,58 +1,79 @@
-"""How keys are shown, as a table and as JSON."""
+"""How keys are shown, as a table with notes and as JSON."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from keyfleet.cli.jobs_tables import print_table
+from keyfleet.cli.jobs_tables import WIDE_COLUMNS
 from keyfleet.running.progress import duration_text
+from keyfleet_workers.holds import KeyState
 from keyfleet_workers.key_views import KeyView, LimitView, StateView
 
-__all__ = ["key_document", "keys_table", "print_table"]
+__all__ = ["key_document", "key_notes", "keys_table", "print_keys"]
+
+NARROW_COLUMNS = 110
+"""On a terminal that is narrower than this, what the notes and the keys file say as well is left out of the table."""
 
 _COLOURS = {"ready": "green", **dict.fromkeys(("cooling", "resting", "unreachable", "unknown"), "yellow")}
 _WINDOWS = {1: "s", 60: "min", 3600: "h", 86400: "day"}
 
 
-def keys_table(views: list[KeyView]) -> Table:
+def print_keys(views: list[KeyView]) -> None:
+    """Print to standard output: the table, and below it why keys can't be used."""
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE_COLUMNS)
+    console.print(keys_table(views, is_narrow=console.width < NARROW_COLUMNS))
+    notes = key_notes(views)
+    if notes:
+        console.print()
+    for note in notes:
+        console.print(Text(note), soft_wrap=not console.is_terminal)
+
+
+def keys_table(views: list[KeyView], *, is_narrow: bool = False) -> Table:
     """One row per key, and further ones for further limits."""
     table = Table(box=None, pad_edge=False)
-    for column in ("Key", "State", "Until", "Limit"):
-        table.add_column(column)
+    for column in ("Key", "State") if is_narrow else ("Key", "State", "Until"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("Limit", overflow="fold")
     for column in ("Used", "Left"):
-        table.add_column(column, justify="right")
-    table.add_column("Models", overflow="fold")
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("Workers", overflow="fold")
-    table.add_column("Reason", overflow="fold")
+    if not is_narrow:
+        table.add_column("Models", overflow="fold")
     for view in views:
-        _add_rows(table, view)
+        _add_rows(table, view, is_narrow)
     return table
 
 
-def _add_rows(table: Table, view: KeyView) -> None:
-    gravest = view.gravest
+def _add_rows(table: Table, view: KeyView, is_narrow: bool) -> None:
     name = view.state_name
-    reason = _reason(view, gravest)
-    models = ", ".join(view.config.models) or "any"
-    first = (
-        Text(view.config.name),
-        Text(name, style=_COLOURS.get(name, "red")),
-        _until(gravest),
-    )
-    rest = (Text(models), Text(_workers(view)), Text(reason))
+    first = [Text(view.config.name), Text(name.replace("_", " "), style=_COLOURS.get(name, "red"))]
+    last = [Text(str(len(view.workers) or "none") if is_narrow else _workers(view))]
+    if not is_narrow:
+        first.append(Text(_until(view.gravest)))
+        last.append(Text(", ".join(view.config.models) or "any"))
     for number, limit in enumerate(view.limits or [None]):
         cells = ("", "", "") if limit is None else (_limit(limit), f"{limit.used:,}", f"{limit.left:,}")
-        table.add_row(*(first if number == 0 else ("", "", "")), *cells, *(rest if number == 0 else ("", "", "")))
+        is_first = number == 0
+        table.add_row(*(first if is_first else [""] * len(first)), *cells, *(last if is_first else [""] * len(last)))
 
 
 def _until(state: StateView | None) -> str:
     if state is None:
         return ""
-    return "it is lifted" if state.rest_s is None else f"in {duration_text(max(1.0, state.rest_s))}"
+    if state.rest_s is not None:
+        return f"in {_rest(state.rest_s)}"
+    return "it is enabled" if state.state is KeyState.DISABLED else "it works"
+
+
+def _rest(rest_s: float) -> str:
+    return duration_text(max(1.0, rest_s))
 
 
 def _limit(limit: LimitView) -> str:
@@ -66,15 +87,30 @@ def _workers(view: KeyView) -> str:
     return ", ".join(f"{host} ({count})" if count > 1 else host for host, count in sorted(counts.items())) or "none"
 
 
-def _reason(view: KeyView, gravest: StateView | None) -> str:
-    parts = [view.problem] if view.problem else []
-    if gravest is not None:
-        where = f" (on {gravest.host})" if gravest.host else ""
-        where += f" (models of {gravest.pool.rpartition(':')[2]})" if gravest.pool else ""
-        parts.append(f"{gravest.reason}{where}")
-    if view.lost_models:
-        parts.append(f"can't use {', '.join(view.lost_models)}")
-    return "; ".join(parts)
+def key_notes(views: list[KeyView]) -> list[str]:
+    """What keeps keys from being used and what to do about it, one line for keys of which the same is to be said."""
+    names: dict[str, list[str]] = {}
+    for view in views:
+        notes = [_state_note(state) for state in view.states]
+        if view.problem:
+            notes.append(view.problem)
+        if view.lost_models:
+            notes.append(f"can't use {', '.join(view.lost_models)}")
+        for note in notes:
+            names.setdefault(note, []).append(view.config.name)
+    return [f"{', '.join(of)}: {note}" for note, of in names.items()]
+
+
+def _state_note(state: StateView) -> str:
+    where = f" on {state.host}" if state.host else ""
+    where += f" for models of {state.pool.rpartition(':')[2]}" if state.pool else ""
+    if state.rest_s is not None:
+        then = f"tried again in {_rest(state.rest_s)}"
+    else:
+        then = "`keyfleet keys enable` ends that" if state.state is KeyState.DISABLED else "probed now and then"
+    words = state.reason.removeprefix(f"{state.state.value}: ")
+    reason = f" ({words})" if words else ""
+    return f"{state.state.value.replace('_', ' ')}{where}{reason}; {then}"
 
 
 def key_document(view: KeyView) -> dict[str, Any]:
