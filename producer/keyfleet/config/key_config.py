@@ -39,9 +39,12 @@ DEFAULT_AZURE_API_VERSION = "2024-10-21"
 REFUNDS: Mapping[Provider, bool] = {"openai": False, "azure": False, "anthropic": True, "compatible": False}
 """Whether a provider's count gives back what a request reserved and didn't use.
 
-OpenAI and Azure charge prompt plus allowed output at admission (https://platform.openai.com/docs/guides/rate-limits).
-Anthropic counts output tokens as they are produced and leaves `max_tokens` out of it
-(https://docs.claude.com/en/api/rate-limits). Of compatible servers nothing is known, so nothing is refunded.
+OpenAI charges at admission, the larger of `max_tokens` and an estimate from the request's characters
+(https://platform.openai.com/docs/guides/rate-limits#reduce-the-max_tokens-to-match-the-size-of-your-completions); so
+does Azure, an estimate of prompt and `max_tokens` that stays until the minute's end and is not what is billed
+(https://learn.microsoft.com/azure/ai-services/openai/how-to/quota#understanding-rate-limits). Anthropic estimates the
+input and corrects it, and counts output only as it is produced: `max_tokens` has no part in it
+(https://platform.claude.com/docs/en/api/rate-limits). Of compatible servers nothing is known, so nothing is refunded.
 """
 
 
