@@ -55,10 +55,14 @@ def snapshot(
     total: int | None = None,
     waits: dict[str, int] | None = None,
     notes: tuple[str, ...] = (),
+    blocked: tuple[str, ...] = (),
     interrupted: bool = False,
 ) -> Snapshot:
     fleet = FleetStatus(tuple(workers))
-    return Snapshot(finished, failed, in_window, 2, total, tally or Tally(), fleet, waits or {}, notes, interrupted)
+    waiting = waits or {}
+    return Snapshot(
+        finished, failed, in_window, 2, total, tally or Tally(), fleet, waiting, notes, interrupted, blocked=blocked
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,6 +110,31 @@ def test_no_time_left_is_told_before_anything_is_known(clock: Clock, capsys: pyt
     clock.now_s += 20.0
     plain.show(snapshot(worker("one"), total=100))
     assert "left" not in capsys.readouterr().err
+
+
+def test_what_newly_keeps_a_job_from_going_on_is_told_soon_and_once(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = PlainProgress()
+
+    def lines(**found: tuple[str, ...]) -> int:
+        clock.now_s += 0.1
+        plain.show(snapshot(worker("one"), **found))
+        return len(capsys.readouterr().err.splitlines())
+
+    assert lines() == 0
+    assert lines(notes=("the broker's memory is full",)) == 1
+    assert [lines(notes=("the broker's memory is full",)) for _ in range(50)].count(1) == 0
+    assert lines(notes=("the broker's memory is full",), blocked=("no key can serve m now",)) == 1
+    assert lines() == 0
+
+
+def test_what_comes_and_goes_is_not_told_each_time(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = PlainProgress()
+    for number in range(100):
+        clock.now_s += 0.1
+        plain.show(snapshot(worker("one"), notes=("the broker doesn't answer",) if number % 2 else ()))
+    assert 2 <= len(capsys.readouterr().err.splitlines()) <= 5
 
 
 def test_reasons_of_waiting_are_told_with_the_number_of_keys() -> None:

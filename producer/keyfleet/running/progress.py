@@ -33,6 +33,9 @@ BAR_COLUMNS = 40
 MOST_KEYS = 12
 """Keys shown one by one; of more, the fullest."""
 
+NEWS_S = 2.0
+"""Least time between a line and one that is due to news, which may come and go (s)."""
+
 
 class _Pace:
     """The rate of the last half minute, and what follows from it."""
@@ -86,7 +89,7 @@ def waiting_text(snapshot: Snapshot) -> str:
     reasons.extend(snapshot.notes)
     reasons.extend(snapshot.blocked)
     if not snapshot.fleet.workers:
-        reasons.append("no worker is running yet")
+        reasons += [] if snapshot.blocked else ["no worker is running yet"]
     elif not reasons and snapshot.in_window and not any(worker.in_flight for worker in snapshot.fleet.workers):
         reasons.append("backoff after errors")
     return "; ".join(reasons)
@@ -126,11 +129,12 @@ def describe(snapshot: Snapshot, pace: _Pace) -> str:
 
 
 class PlainProgress:
-    """A line on standard error every quarter of a minute, and at once when no key can serve a model any more."""
+    """A line on standard error every quarter of a minute, and soon when something new keeps the job from going on."""
 
     def __init__(self) -> None:
         self._pace = _Pace()
-        self._blocked_models = 0
+        self._hindrances = 0
+        self._said_s = float("-inf")
         self._due_s = time.monotonic() + PLAIN_S
 
     def __enter__(self) -> PlainProgress:
@@ -144,10 +148,13 @@ class PlainProgress:
     def show(self, snapshot: Snapshot) -> None:
         """Take the present state in, and print it when it is time."""
         self._pace.note(snapshot)
-        is_news = len(snapshot.blocked) > self._blocked_models
-        self._blocked_models = len(snapshot.blocked)
-        if is_news or time.monotonic() >= self._due_s:
-            self._due_s = time.monotonic() + PLAIN_S
+        now_s = time.monotonic()
+        hindrances = len(snapshot.blocked) + len(snapshot.notes)
+        is_news = hindrances > self._hindrances and now_s >= self._said_s + NEWS_S
+        if is_news or hindrances < self._hindrances:
+            self._hindrances = hindrances
+        if is_news or now_s >= self._due_s:
+            self._said_s, self._due_s = now_s, now_s + PLAIN_S
             click.echo(describe(snapshot, self._pace), err=True)
 
 
