@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from support.soak.faults import FAULTS
 from support.soak.run import SoakOptions, SoakReport, run_soak
 
 __all__ = ["main"]
@@ -26,11 +27,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--every-s", type=float, default=defaults.every_s, help="about how often a fault comes")
     parser.add_argument("--rate", type=int, default=defaults.rate, help="requests a second that all keys allow")
     parser.add_argument("--freeze-s", type=float, default=defaults.freeze_s, help="once, stop the server for so long")
+    parser.add_argument("--without", action="append", default=[], choices=sorted({fault.kind for fault in FAULTS}))
     parser.add_argument("--minutes", type=float, default=defaults.longest_s / 60, help="longest time it may take")
     parser.add_argument("--directory", type=Path, help="an empty directory whose files stay")
     given = parser.parse_args(arguments)
     options = SoakOptions(
-        given.requests, given.workers, given.seed, given.every_s, given.minutes * 60, given.rate, given.freeze_s
+        requests=given.requests,
+        workers=given.workers,
+        seed=given.seed,
+        every_s=given.every_s,
+        longest_s=given.minutes * 60,
+        rate=given.rate,
+        freeze_s=given.freeze_s,
+        without=frozenset(given.without),
     )
     with tempfile.TemporaryDirectory(prefix="kf-soak-", ignore_cleanup_errors=True) as scratch:
         report = run_soak(given.directory or Path(scratch), options, lambda line: print(line, flush=True))

@@ -15,7 +15,7 @@ from support.breakable_server import BreakableServer
 from support.fleet_job import FleetJob
 from support.ledger_check import assert_promises_kept, repeats_in
 from support.place import Place, sim_key
-from support.soak.faults import FAULTS, long_freeze
+from support.soak.faults import FAULTS, Fault, long_freeze
 from support.soak.fleet import SoakFleet
 from support.soak.schedule import Schedule, plan
 
@@ -39,7 +39,7 @@ class SoakOptions:
     """`requests` lines, over `workers` workers with a key each, a fault every `every_s` seconds drawn from `seed`.
 
     All keys together allow about `rate` requests a second. Once, where `freeze_s` is given, the server stands still for
-    so long.
+    so long. `without` are kinds of faults that don't come: without those of workers, nothing may be sent twice.
     """
 
     requests: int = 20_000
@@ -50,6 +50,12 @@ class SoakOptions:
     rate: int = 50
     freeze_s: float = 0.0
     latency_ms: float = 300.0
+    without: frozenset[str] = frozenset()
+
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults that come."""
+        all_of_them = (*FAULTS, long_freeze(self.freeze_s)) if self.freeze_s else FAULTS
+        return tuple(fault for fault in all_of_them if fault.kind not in self.without)
 
 
 @dataclass
@@ -75,8 +81,7 @@ def run_soak(directory: Path, options: SoakOptions, say: Callable[[str], None]) 
     report = SoakReport(options)
     with ExitStack() as stack:
         fleet = _start(directory, options, stack)
-        faults = (*FAULTS, long_freeze(options.freeze_s)) if options.freeze_s else FAULTS
-        schedule = Schedule(fleet, plan(faults, options.seed, options.every_s))
+        schedule = Schedule(fleet, plan(options.faults(), options.seed, options.every_s))
         began_s = time.monotonic()
         try:
             _until_done(fleet, schedule, options, say, began_s)
