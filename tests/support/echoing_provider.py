@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-__all__ = ["WAYS", "EchoingProvider"]
+__all__ = ["PARROTS", "WAYS", "EchoingProvider"]
 
 GOOD_ANSWER = {
     "object": "chat.completion",
@@ -26,6 +26,14 @@ def _shown(key: str) -> str:
     """As OpenAI shows a key that it refuses."""
     return f"{key[:12]}{'*' * 20}{key[-10:]}"
 
+
+PARROTS = {
+    "parrot-broken": (500, "server_error"),
+    "parrot-busy": (429, "rate_limit_exceeded"),
+    "parrot-no-credit": (429, "insufficient_quota"),
+    "parrot-revoked": (401, "invalid_api_key"),
+}
+"""Errors that repeat the request, by what the provider is asked to do: status and code."""
 
 WAYS: dict[str, Callable[[str], tuple[int, str, bytes]]] = {
     "revoked-whole": lambda key: (401, "application/json", _error(f"Incorrect API key: {key}.", "invalid_api_key")),
@@ -53,7 +61,10 @@ WAYS: dict[str, Callable[[str], tuple[int, str, bytes]]] = {
 
 
 class EchoingProvider:
-    """Answers below `/WAY/v1` as `WAYS` says until it is told to be good. Every answer repeats the key in headers."""
+    """Answers below `/WAY/v1` as `WAYS` and `PARROTS` say until it is told to be good.
+
+    Every answer repeats the key in its headers.
+    """
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -64,19 +75,21 @@ class EchoingProvider:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self._answer()
+                self._answer(self.rfile.read(int(self.headers["Content-Length"])))
 
             def do_GET(self) -> None:
-                self._answer()
+                self._answer(b"")
 
-            def _answer(self) -> None:
+            def _answer(self, request: bytes) -> None:
                 key = self.headers.get("Authorization", "").removeprefix("Bearer ")
                 way = self.path.split("/")[1]
                 provider.calls[way] += 1
                 status, kind, body = 200, "application/json", json.dumps({**GOOD_ANSWER, "echo": key}).encode()
                 if not provider.is_good and way in WAYS:
                     status, kind, body = WAYS[way](key)
+                if not provider.is_good and way in PARROTS:
+                    status, code = PARROTS[way]
+                    body = _error(f"can't serve {json.loads(request) if request else 'this'}", code)
                 self.send_response(status)
                 headers = {"Content-Type": kind, "Content-Length": str(len(body)), "x-request-id": f"r-{key}"}
                 for name, value in {**headers, "x-debug": key, "retry-after": "1"}.items():

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from dataclasses import replace
 
 from keyfleet.clock import elapsed_s
 from keyfleet.ledger import Finish, Retry, Taken
@@ -18,6 +19,7 @@ from keyfleet_workers.dispatch.delivery import Delivery, HandBack
 from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.key_health import KeyHealth
 from keyfleet_workers.dispatch.outcomes import error_of, failure, success, tokens_used, without_secrets
+from keyfleet_workers.dispatch.repeated_text import without_request
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.taker import Grant
 from keyfleet_workers.limit_learning import LimitLearner
@@ -117,7 +119,10 @@ class CallRunner:
             return self._hand_back(queue, taken)
         began_s = elapsed_s()
         verdict, answer = self._call(taken, sent_on, began_s)
-        self.health.note(verdict, sent_on, looked_s, taken.key if answer is not None else None)
+        told = verdict  # its words are logged, and shared among hosts
+        if verdict.kind is not VerdictKind.SUCCESS:
+            told = replace(verdict, message=without_request(verdict.message, taken.body))
+        self.health.note(told, sent_on, looked_s, taken.key if answer is not None else None)
         return self._conclude(queue, taken, verdict, answer)
 
     def _last_checks(self, queue: str, taken: Taken, grant: Grant) -> Grant | None:
