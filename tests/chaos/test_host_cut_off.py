@@ -59,10 +59,10 @@ def cut_off(case: FleetCase, stack: ExitStack, *options: str) -> Cut:
     to_provider = stack.enter_context(Forwarder(case.sim_address, freezes_at=lambda piece: piece.back))
     worker = case.start_worker(far, broker_url=to_broker.url, base_url=to_provider.base_url)
     command = case.start_run(*options)
+    wait_until(lambda: case.calls("far") == LINES, "the far worker has made all calls")
+    case.start_worker(near)
     assert to_provider.frozen.wait(20), "no call was answered"
     to_broker.freeze()
-    assert case.sim.stats()["requests"] == LINES
-    case.start_worker(near)
     wait_until(lambda: case.sim.stats()["requests"] == 2 * LINES, "the near worker has made the calls anew")
     return Cut(case, (to_broker, to_provider), worker, command, has_spoken)
 
