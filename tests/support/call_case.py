@@ -173,7 +173,7 @@ class CallCase:
     def is_met(self, quota: Quota) -> bool:
         return True
 
-    def note(self, quota: Quota, reports: Any) -> None:
+    def note(self, quota: Quota, reports: Any, *, is_success: bool) -> None:
         """Nothing is learned here."""
 
     def note_ceiling(self, quota: Quota, said: SaidLimit) -> None:

@@ -131,6 +131,14 @@ def test_of_several_limits_of_a_unit_the_one_of_the_reports_window_is_meant(cloc
     assert case.corrections() == [Correction(5000, 59, 55, None)]
 
 
+def test_what_is_said_of_another_window_holds_no_longer_than_that(clock: CallClock) -> None:
+    limits = (QuotaLimit("d", "requests", 10_000, 86_400_000, 100),)
+    case = CallCase(clock, limits=limits, left=(50,), foreign=(0,))
+    case.provider.headers |= {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "20"}
+    case.run()
+    assert case.corrections() == [Correction(5000, 50, 20, 60_000)]
+
+
 def test_an_answer_without_headers_corrects_nothing(clock: CallClock) -> None:
     case = CallCase(clock, limits=LIMITS, left=(1, 1), foreign=(5, 5))
     case.run()

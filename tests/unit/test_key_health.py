@@ -14,6 +14,7 @@ from keyfleet_workers.dispatch import held as held_module
 from keyfleet_workers.dispatch import trouble as trouble_module
 from keyfleet_workers.dispatch.delivery import HandBack
 from keyfleet_workers.dispatch.key_health import MODEL_REST_MS
+from keyfleet_workers.dispatch.trouble import LIMITED_FORGIVEN
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import CallFailure
@@ -164,6 +165,36 @@ def test_a_request_that_alone_is_refused_on_the_way_ends_at_last(clock: CallCloc
         answer(case, 200)  # others pass
     assert [len(result.attempts) for result in results[:-1]] == [0, 0, 0, 1, 2, 3, 4]
     assert results[-1].outcome.ok is False
+
+
+def limited(case: CallCase) -> Any:
+    return answer(case, 429, error("rate_limit_exceeded", "Slow down please"))
+
+
+def test_a_limit_that_everybody_meets_never_counts_against_a_request(case: CallCase) -> None:
+    for _ in range(50):
+        assert limited(case) == HandBack("job:1", "token")
+
+
+def test_a_request_that_alone_meets_a_limit_again_and_again_ends_at_last(case: CallCase) -> None:
+    forgiven = 0
+    for _ in range(100):
+        result = limited(case)
+        if isinstance(result, Finish):
+            break
+        forgiven += isinstance(result, HandBack)
+        case.attempts = getattr(result, "attempts", ())
+        answer(case, 200)  # others pass
+    assert forgiven == LIMITED_FORGIVEN
+    assert [one.message for one in result.outcome.errors] == ["Slow down please"] * 5
+
+
+def test_what_azure_will_never_take_goes_to_a_key_with_a_larger_limit(clock: CallClock) -> None:
+    case = CallCase(clock, provider="azure")
+    message = "Requests have exceeded token rate limit of your current OpenAI S0 pricing tier. "
+    message += "Please retry after 86400 seconds."
+    assert answer(case, 429, error("429", message)) == HandBack("job:1", "token")
+    assert [(said.unit, said.amount, said.window_s) for said in case.ceilings] == [("tokens", COST - 1, 60)]
 
 
 def test_a_request_larger_than_the_keys_limit_goes_to_another_key_and_the_limit_is_learned(case: CallCase) -> None:

@@ -44,7 +44,7 @@ def client(stand_in: StandIn) -> redis.Redis:
 def test_nothing_is_known_of_a_quota_without_limits_until_its_first_answer(client: redis.Redis) -> None:
     host = Host(client)
     assert not host.learner.is_met(host.binding.quota("m"))
-    host.learner.note(host.binding.quota("m"), ())
+    host.learner.note(host.binding.quota("m"), (), is_success=True)
     assert host.learner.is_met(host.binding.quota("m"))
     assert host.limits() == []
 
@@ -56,22 +56,22 @@ def test_a_quota_with_limits_is_known(client: redis.Redis) -> None:
 
 def test_what_an_answer_tells_holds_from_then_on(client: redis.Redis) -> None:
     host = Host(client)
-    host.learner.note(host.binding.quota("m"), REPORTS)
+    host.learner.note(host.binding.quota("m"), REPORTS, is_success=True)
     assert host.limits() == [("requests", 60, 60), ("tokens", 1000, 60)]
     raised = (LimitReport("requests", 500, 499, None, 60),)
-    host.learner.note(host.binding.quota("m"), raised)
+    host.learner.note(host.binding.quota("m"), raised, is_success=True)
     assert host.limits() == [("requests", 500, 60), ("tokens", 1000, 60)]
 
 
 def test_the_share_that_may_be_used_is_taken_of_what_is_learned(client: redis.Redis) -> None:
     host = Host(client, share=0.5)
-    host.learner.note(host.binding.quota("m"), REPORTS)
+    host.learner.note(host.binding.quota("m"), REPORTS, is_success=True)
     assert host.limits() == [("requests", 30, 60), ("tokens", 500, 60)]
 
 
 def test_a_configured_limit_stays_and_those_of_the_other_unit_are_learned(client: redis.Redis) -> None:
     host = Host(client, ("30/minute",))
-    host.learner.note(host.binding.quota("m"), REPORTS)
+    host.learner.note(host.binding.quota("m"), REPORTS, is_success=True)
     assert host.limits() == [("requests", 30, 60), ("tokens", 1000, 60)]
 
 
@@ -84,7 +84,7 @@ def test_a_limit_that_a_request_was_too_large_for_holds_beside_a_larger_configur
 def test_other_hosts_know_it_after_their_next_look(client: redis.Redis) -> None:
     first, second = Host(client), Host(client)
     assert second.limits() == []
-    first.learner.note(first.binding.quota("m"), REPORTS)
+    first.learner.note(first.binding.quota("m"), REPORTS, is_success=True)
     first.learner.note_ceiling(first.binding.quota("m"), SaidLimit("tokens", 400, 60, 500))
     second.learner.refresh()
     assert second.limits() == first.limits() == [("requests", 60, 60), ("tokens", 400, 60)]
@@ -97,9 +97,25 @@ def test_one_worker_at_a_time_finds_out_and_the_others_hear_of_it(client: redis.
     assert first.learner.may_be_first(quotas[0])
     assert not second.learner.may_be_first(quotas[1])
     assert first.learner.may_be_first(quotas[0])
-    first.learner.note(quotas[0], ())  # a provider that tells nothing of its limits
+    first.learner.note(quotas[0], (), is_success=True)  # a provider that tells nothing of its limits
     second.learner.refresh()
     assert second.learner.is_met(quotas[1])
+
+
+def test_an_error_without_headers_tells_nothing_of_how_fast_a_quota_may_be_used(client: redis.Redis) -> None:
+    host = Host(client)
+    host.learner.note(host.binding.quota("m"), (), is_success=False)
+    assert not host.learner.is_met(host.binding.quota("m"))
+    host.learner.note(host.binding.quota("m"), REPORTS, is_success=False)
+    assert host.learner.is_met(host.binding.quota("m"))
+
+
+def test_a_worker_that_has_just_come_reads_what_is_known_before_its_first_call(client: redis.Redis) -> None:
+    first, second = Host(client), Host(client)
+    first.learner.note(first.binding.quota("m"), REPORTS, is_success=True)
+    assert not second.learner.may_be_first(second.binding.quota("m"))
+    assert second.limits() == first.limits()
+    assert second.learner.is_met(second.binding.quota("m"))
 
 
 def test_a_first_call_that_was_not_made_is_left_to_another_and_to_nobody_elses_harm(client: redis.Redis) -> None:
@@ -123,7 +139,7 @@ def test_a_worker_that_was_lost_with_the_first_call_is_followed_by_another(
 
 def test_what_was_learned_is_forgotten_in_the_end(client: redis.Redis) -> None:
     host = Host(client)
-    host.learner.note(host.binding.quota("m"), REPORTS)
+    host.learner.note(host.binding.quota("m"), REPORTS, is_success=True)
     left_s = cast(int, client.ttl(redis_keys.learned_limits(host.pool())))
     assert 0 < left_s <= KEPT_S
 
@@ -146,5 +162,5 @@ def test_a_broker_that_is_away_keeps_nobody_from_learning(client: redis.Redis, m
         raise redis.ConnectionError("gone")
 
     monkeypatch.setattr(client, "pipeline", fail)
-    host.learner.note(host.binding.quota("m"), REPORTS)
+    host.learner.note(host.binding.quota("m"), REPORTS, is_success=True)
     assert host.limits() == [("requests", 60, 60), ("tokens", 1000, 60)]

@@ -69,6 +69,8 @@ class KeyWatch:
             self._on_free()
         if self.present is not None and self.present.state in SET_ASIDE:
             self._look_after(self.present, now_ms)
+        else:
+            self.leaves = False
         self._has_probed_at_start = True
 
     def _look_after(self, hold: Hold, now_ms: int) -> None:

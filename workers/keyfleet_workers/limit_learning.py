@@ -47,10 +47,14 @@ class LimitLearner:
     def may_be_first(self, quota: Quota) -> bool:
         """Whether this worker's call is the one that shows how fast `quota` may be used; others wait for its answer.
 
-        Where all workers found out by themselves, each of their first calls could be one too many.
+        Where all workers found out by themselves, each of their first calls could be one too many; so could that of a
+        worker that has just come and not read yet what others know.
         """
         key = redis_keys.first_call(quota.name)
         try:
+            self._read([quota])
+            if quota.name in self._met:
+                return False
             if self._client.set(key, self._id, nx=True, ex=FIRST_CALL_S):
                 return True
             return cast("bytes | None", self._client.get(key)) == self._id.encode()
@@ -64,9 +68,9 @@ class LimitLearner:
             if cast("bytes | None", self._client.get(key)) == self._id.encode():
                 self._client.delete(key)
 
-    def note(self, quota: Quota, reports: Sequence[LimitReport]) -> None:
-        """Take over what an answer tells of limits that nobody configured."""
-        is_first = not self.is_met(quota)
+    def note(self, quota: Quota, reports: Sequence[LimitReport], *, is_success: bool) -> None:
+        """Take over what an answer tells of limits that nobody configured. An error without headers tells nothing."""
+        is_first = not self.is_met(quota) and (is_success or bool(reports))
         for report in reports:
             pool = quota.learner(report.unit)
             if pool is not None and self._binding.learn(pool, report.unit, report.window_s, report.amount):
@@ -82,7 +86,10 @@ class LimitLearner:
 
     def refresh(self) -> None:
         """Take over what other workers have learned. Raises redis.RedisError."""
-        pools = list({name for quota in self._binding.quotas() for name in (quota.name, *_names(quota))})
+        self._read(self._binding.quotas())
+
+    def _read(self, quotas: Sequence[Quota]) -> None:
+        pools = list({name for quota in quotas for name in (quota.name, *_names(quota))})
         pipeline = self._client.pipeline(transaction=False)
         for pool in pools:
             pipeline.hgetall(redis_keys.learned_limits(pool))

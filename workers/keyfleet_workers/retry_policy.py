@@ -37,10 +37,10 @@ def backoff_ms(failures: int, jitter: float, asked_ms: int | None = None) -> int
     """Delay after the `failures`-th failed attempt (from 1): min(60 s, 1 s * 2**(failures - 1)) * (0.5 + jitter / 2).
 
     `jitter` is in [0, 1). The first delays are 0.5 to 1 s, 1 to 2 s, 2 to 4 s, 4 to 8 s. Where the provider asked for
-    a longer wait (`asked_ms`), that one counts.
+    a longer wait (`asked_ms`), that one counts, up to the longest: it speaks of itself, and another key may be free.
     """
     longest_ms: int = min(MAX_DELAY_MS, BASE_DELAY_MS << min(failures - 1, 16))
-    return max(round(longest_ms * (0.5 + jitter / 2)), asked_ms or 0)
+    return max(round(longest_ms * (0.5 + jitter / 2)), min(asked_ms or 0, MAX_DELAY_MS))
 
 
 def decide(

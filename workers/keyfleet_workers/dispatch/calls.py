@@ -28,6 +28,7 @@ from keyfleet_workers.provider import (
     Answer,
     CallFailed,
     ProviderClient,
+    SaidLimit,
     Verdict,
     VerdictKind,
     classify,
@@ -46,7 +47,11 @@ _BACK_AT_ONCE = frozenset(
 )
 """What speaks of the key, its account or the way there: the request goes back and spends no attempt."""
 
-_MAY_BE_RETRIED = frozenset({VerdictKind.RETRYABLE, VerdictKind.TIMED_OUT, VerdictKind.UNREACHABLE})
+_MAY_BE_RETRIED = frozenset(
+    {VerdictKind.RETRYABLE, VerdictKind.TIMED_OUT, VerdictKind.UNREACHABLE, VerdictKind.RATE_LIMITED}
+)
+
+MINUTE_S = 60
 
 
 class CallRunner:
@@ -154,8 +159,9 @@ class CallRunner:
         answer = without_secrets(answer, self._binding, is_error=is_error)
         if is_error:
             verdict = self._classify(answer, now_s)
+        verdict = self._with_limit(verdict, taken)
         reports = limit_reports(self._binding.provider, answer.headers, now_s=now_s)
-        self._learner.note(grant.quota, reports)
+        self._learner.note(grant.quota, reports, is_success=not is_error)
         self._charges.correct(grant, reports)
         self._settle(grant, taken, _admitted_s(answer), verdict)
         return verdict, answer
@@ -163,6 +169,13 @@ class CallRunner:
     def _classify(self, answer: Answer, now_s: float) -> Verdict:
         provider, status = self._binding.provider, answer.status
         return classify(provider, status, answer.headers, answer.body, now_s=now_s, via_proxy=self._via_proxy)
+
+    def _with_limit(self, verdict: Verdict, taken: Taken) -> Verdict:
+        """Azure says that a request will never fit, and not what would: anything smaller may."""
+        is_unnamed = verdict.kind is VerdictKind.TOO_LARGE and verdict.limit is None
+        if not is_unnamed or self._binding.provider != "azure" or taken.cost_tokens < 2:
+            return verdict
+        return replace(verdict, limit=SaidLimit("tokens", taken.cost_tokens - 1, MINUTE_S, None))
 
     def _settle(self, grant: Grant, taken: Taken, used_s: float, verdict: Verdict) -> None:
         was_never_sent = verdict.code == CallFailure.INVALID_ENDPOINT.value
@@ -182,6 +195,8 @@ class CallRunner:
             return "succeeded"
         if kind is VerdictKind.UNREACHABLE and answer is not None:
             return self._pass_over(queue, taken, verdict, answer)
+        if kind is VerdictKind.RATE_LIMITED and self.health.limited.is_to_blame(taken.key):
+            return self._fail(queue, taken, verdict, answer)
         if kind in _BACK_AT_ONCE or (kind is VerdictKind.MODEL_LOST and self.health.leaves_model(queue)):
             self._hand_back(queue, taken)
             return str(kind.value)
@@ -205,10 +220,10 @@ class CallRunner:
     def _fail(self, queue: str, taken: Taken, verdict: Verdict, answer: Answer | None) -> str:
         attempts = (*taken.attempts, error_of(verdict, answer, self._key_name))
         if verdict.kind in _MAY_BE_RETRIED:
-            least_ms = max(verdict.wait_ms or 0, self.health.trouble.least_delay_ms)
-            decision = decide(attempts, taken.options, jitter=random.random(), asked_ms=least_ms)
+            decision = decide(attempts, taken.options, jitter=random.random(), asked_ms=verdict.wait_ms)
             if not isinstance(decision, GiveUp):
-                self._delivery.put(queue, Retry(taken.key, taken.token, decision.delay_ms, attempts))
+                delay_ms = max(decision.delay_ms, self.health.trouble.least_delay_ms)
+                self._delivery.put(queue, Retry(taken.key, taken.token, delay_ms, attempts))
                 return "retried"
         outcome = failure(taken, attempts, verdict, answer, self._key_name)
         self._delivery.put(queue, Finish(taken.key, taken.token, outcome), taken.record)

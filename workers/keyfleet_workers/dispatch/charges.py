@@ -92,7 +92,8 @@ class Charges:
             if index is None or report.remaining is None or index >= len(grant.left):
                 continue
             if report.remaining < grant.left[index] or grant.foreign[index]:
-                found[index] = Correction(grant.granted_ms, grant.left[index], report.remaining, report.reset_ms)
+                reset_ms = _reset_ms(report, grant.quota.limits[index])
+                found[index] = Correction(grant.granted_ms, grant.left[index], report.remaining, reset_ms)
         if not found:
             return
         limits, corrections = tuple(grant.quota.limits[index] for index in found), tuple(found.values())
@@ -103,6 +104,13 @@ class Charges:
             except redis.RedisError:
                 logger.info("a correction waits for the broker")
         self._delivery.put("", Correct(limits, corrections))
+
+
+def _reset_ms(report: LimitReport, limit: QuotaLimit) -> int | None:
+    """When all is left again: of a limit with another window than ours, at the latest once its own window is over."""
+    if report.reset_ms is None and report.window_s * 1000 != limit.window_ms:
+        return report.window_s * 1000
+    return report.reset_ms
 
 
 def _is_grave(grant: Grant, index: int, correction: Correction) -> bool:

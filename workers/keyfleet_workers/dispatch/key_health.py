@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 
 import redis
 
 from keyfleet.ledger import Transitions
 from keyfleet_workers.dispatch.taker import Grant
-from keyfleet_workers.dispatch.trouble import RefusedRequests, Trouble
+from keyfleet_workers.dispatch.trouble import LIMITED_FORGIVEN, REFUSALS_FORGIVEN, RefusedRequests, Trouble
 from keyfleet_workers.holds import Holds, KeyScopes, KeyState, pool_scope
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter.ramps import Ramps
@@ -54,7 +55,9 @@ class KeyHealth:
         self._learner = learner
         self._transitions = transitions
         self.trouble = Trouble()
-        self.refused = RefusedRequests()
+        self.refused = RefusedRequests(REFUSALS_FORGIVEN)
+        self.limited = RefusedRequests(LIMITED_FORGIVEN)
+        self._passed: Counter[str] = Counter()
 
     def is_cautious(self, quota: Quota) -> bool:
         """Whether calls should go out one by one: nothing is known of the quota yet, or the provider fails."""
@@ -74,7 +77,7 @@ class KeyHealth:
         kind = verdict.kind
         if kind is VerdictKind.UNREACHABLE:
             if answered is not None and not self.trouble.is_suspect:
-                self.refused.note(answered)
+                self.refused.note(answered, self._passed.total())
             pause_ms = self.trouble.note_failure(began_s, at_once=True)
             self._hold(self._scopes.way, KeyState.UNREACHABLE, verdict, pause_ms)
         elif kind in _FAILURES:
@@ -83,6 +86,10 @@ class KeyHealth:
         elif answered is not None:
             self.trouble.note_answer()
             self._note_answer(verdict, grant)
+            if kind is VerdictKind.SUCCESS:
+                self._passed[grant.quota.name] += 1
+            elif kind is VerdictKind.RATE_LIMITED and grant.quota.limits:
+                self.limited.note(answered, self._passed[grant.quota.name])
 
     def _note_answer(self, verdict: Verdict, grant: Grant) -> None:
         if verdict.kind is VerdictKind.RATE_LIMITED:

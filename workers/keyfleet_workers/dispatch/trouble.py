@@ -24,6 +24,9 @@ PASSED_OVER_PAUSES = 2
 REFUSALS_FORGIVEN = 3
 """So often may a request be refused on a way that works for others, before the refusals count as its attempts."""
 
+LIMITED_FORGIVEN = 20
+"""The same for one that meets a limit again and again, though our count shows room and others pass in between."""
+
 MOST_REFUSED = 1_000
 """Refused requests that are remembered."""
 
@@ -82,23 +85,27 @@ class Trouble:
 
 
 class RefusedRequests:
-    """Requests that something between here and the provider refused although others had just passed.
+    """Requests that were refused although others had passed since they were refused last.
 
-    A firewall may object to the words of one prompt. Whether it does shows only in the long run: a portal that has
-    come up refuses everybody, and the first one to meet it is not to blame.
+    A firewall may object to the words of one prompt, or a limit that nobody names be smaller than one request. Whether
+    it is so shows only in the long run: a portal that has come up refuses everybody, and who meets it first is not to
+    blame.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, forgiven: int) -> None:
+        """`forgiven` refusals are blamed on chance."""
+        self._forgiven = forgiven
         self._lock = threading.Lock()
-        self._refusals: dict[str, int] = {}
+        self._refusals: dict[str, tuple[int, int]] = {}
 
-    def note(self, request_key: str) -> None:
-        """Refused once more."""
+    def note(self, request_key: str, passed: int) -> None:
+        """Refused once more; `passed` others have passed by now."""
         with self._lock:
-            self._refusals[request_key] = self._refusals.pop(request_key, 0) + 1
+            count, passed_before = self._refusals.pop(request_key, (0, -1))
+            self._refusals[request_key] = count + (passed > passed_before), passed
             if len(self._refusals) > MOST_REFUSED:
                 del self._refusals[next(iter(self._refusals))]
 
     def is_to_blame(self, request_key: str) -> bool:
         """Whether it has been refused more often than chance explains."""
-        return self._refusals.get(request_key, 0) > REFUSALS_FORGIVEN
+        return self._refusals.get(request_key, (0, 0))[0] > self._forgiven
