@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["AttemptError", "Outcome", "Request"]
+__all__ = ["TOO_LARGE_FOR_KEY", "AttemptError", "Outcome", "Request"]
+
+TOO_LARGE_FOR_KEY = "too large for this key"
+"""What a worker says it waits for where none of the requests that are ready can ever start with its key."""
 
 REASON_CHARACTERS = 160
 """Longest reason by which failures are counted."""

@@ -103,6 +103,7 @@ class CallCase:
         self.binding = KeyBinding(KeyConfig("one", SecretReference(SECRET), **key), Environment({}))
         self.scopes = KeyScopes(self.binding.fingerprint, None, "host")
         self.other_keys_serve = False
+        self.left_alone_ms: list[int] = []
         self.ceilings: list[SaidLimit] = []
         self.slowed: list[tuple[str, int]] = []
         self.noted_outputs: list[tuple[str, Any]] = []
@@ -179,7 +180,8 @@ class CallCase:
     def note_ceiling(self, quota: Quota, said: SaidLimit) -> None:
         self.ceilings.append(said)
 
-    def lose_model(self, queue: str, key_name: str, rest_ms: int) -> bool:
+    def lose_model(self, queue: str, key_name: str, rest_ms: int, *, alone_ms: int = 0) -> bool:
+        self.left_alone_ms.append(alone_ms)
         return self.other_keys_serve
 
     @property

@@ -11,9 +11,10 @@ from keyfleet.ledger import Finish, Retry
 from keyfleet_workers.dispatch import calls as calls_module
 from keyfleet_workers.dispatch import charges as charges_module
 from keyfleet_workers.dispatch import held as held_module
+from keyfleet_workers.dispatch import key_health as key_health_module
 from keyfleet_workers.dispatch import trouble as trouble_module
 from keyfleet_workers.dispatch.delivery import HandBack
-from keyfleet_workers.dispatch.key_health import MODEL_REST_MS
+from keyfleet_workers.dispatch.key_health import ALONE_GRACE_S, ALONE_LOOK_MS, MODEL_REST_MS
 from keyfleet_workers.dispatch.trouble import LIMITED_FORGIVEN
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.provider import CallFailed
@@ -28,7 +29,7 @@ NOTHING_USED = Settlement(5000, 5000, (1, COST), (-1, -COST))
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
     clock = CallClock()
-    for module in (calls_module, charges_module, held_module, trouble_module):
+    for module in (calls_module, charges_module, held_module, key_health_module, trouble_module):
         monkeypatch.setattr(module, "elapsed_s", clock)
     return clock
 
@@ -215,8 +216,13 @@ def test_a_model_that_the_key_lost_is_left_to_other_keys(case: CallCase) -> None
     assert case.rests == []
 
 
-def test_a_model_that_no_other_key_serves_ends_the_request(case: CallCase) -> None:
+def test_a_model_that_no_other_key_serves_ends_the_request_unless_one_comes_soon(
+    case: CallCase, clock: CallClock
+) -> None:
+    assert answer(case, 404, error("model_not_found")) == HandBack("job:1", "token")
+    clock.now_s += ALONE_GRACE_S
     result = answer(case, 404, error("model_not_found"))
+    assert case.left_alone_ms == [ALONE_LOOK_MS, 0]
     assert isinstance(result, Finish)
     assert result.outcome.errors[-1].code == "model_not_found"
 

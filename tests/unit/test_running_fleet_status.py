@@ -10,6 +10,7 @@ import redis
 
 from keyfleet import redis_keys
 from keyfleet.broker import connect
+from keyfleet.contract import TOO_LARGE_FOR_KEY
 from keyfleet.running.blocked_models import blocked_models
 from keyfleet.running.fleet_status import FleetStatus, KeyStanding, WorkerStatus, read_fleet_status
 from keyfleet.running.fleet_watch import EMPTY_LOOKS, FleetWatch
@@ -120,6 +121,16 @@ def test_a_model_that_no_key_can_serve_is_told_with_every_key_and_its_reason() -
         "It goes on by itself when one can",
     ):
         assert part in said
+
+
+def test_keys_that_wait_for_long_are_told_where_none_of_them_need_not() -> None:
+    day = waiting("resting: rate_limit_exceeded: Limit 200", queue="gpt-4o", left_s=7200.0, name="a")
+    small = waiting(TOO_LARGE_FOR_KEY, queue="gpt-4o", left_s=1.0, name="b")
+    (said,) = blocked_models(FleetStatus((day, small)), {"gpt-4o"})
+    assert "a waits for 2 h 00 min (resting: rate_limit_exceeded: Limit 200)" in said
+    assert "b has limits that are too small for the requests that wait" in said
+    soon = waiting("60 requests per 60 s", queue="gpt-4o", left_s=59.0, name="c")
+    assert blocked_models(FleetStatus((day, small, soon)), {"gpt-4o"}) == ()
 
 
 def test_keys_that_their_workers_have_left_are_told_until_somebody_serves_them_again(stand_in: StandIn) -> None:

@@ -117,9 +117,9 @@ def test_what_newly_keeps_a_job_from_going_on_is_told_soon_and_once(
 ) -> None:
     plain = PlainProgress()
 
-    def lines(**found: tuple[str, ...]) -> int:
+    def lines(notes: tuple[str, ...] = (), blocked: tuple[str, ...] = ()) -> int:
         clock.now_s += 0.1
-        plain.show(snapshot(worker("one"), **found))
+        plain.show(snapshot(worker("one"), notes=notes, blocked=blocked))
         return len(capsys.readouterr().err.splitlines())
 
     assert lines() == 0

@@ -74,6 +74,15 @@ def test_a_key_that_lost_the_model_leaves_its_requests_to_others_for_a_while(que
     assert len(queue.take(quota()).taken) == 1
 
 
+def test_a_key_that_is_alone_leaves_its_model_for_a_moment_for_one_that_may_be_coming(queue: TakeCase) -> None:
+    queue.accept(1)
+    transitions = Transitions(queue.client, "f", lease_ms=LEASE_MS, declare_flags=False)
+    assert not transitions.lose_model("q", "one", 5000, alone_ms=1000)
+    assert queue.take(quota()).wait_ms == 1000
+    queue.clock.advance_ms(1001)
+    assert len(queue.take(quota()).taken) == 1
+
+
 def test_the_last_key_that_serves_a_model_can_not_leave_it_to_others(queue: TakeCase) -> None:
     transitions = Transitions(queue.client, "f", lease_ms=LEASE_MS, declare_flags=False)
     assert not transitions.lose_model("q", "one", 5000)

@@ -26,6 +26,10 @@ __all__ = ["STATUS_LIFE_MS", "WorkerStatus"]
 STATUS_LIFE_MS = 10_000
 """A worker that has said nothing for this long is no longer counted (ms)."""
 
+CAPACITY_LIFE_MS = 900_000
+"""What a key can start is counted on for so long after its worker was heard last (ms): hosts are restarted, and a key
+that is set aside comes back. Meanwhile a request that only this key can serve waits."""
+
 LEFT_LIFE_MS = 330_000
 """So long it is told why a worker has left its key, unless somebody serves the key again (ms): a supervisor tries a key
 that was set aside again after five minutes at the latest."""
@@ -59,13 +63,17 @@ class WorkerStatus:
         """
         standings = self._standings(queues, now_ms)
         leaves = self.key_watch.leaves
-        served = [queue for queue, standing in standings.items() if standing == "serves" and not leaves]
+        served = [queue for queue, standing in standings.items() if standing == "serves"]
         keys = [redis_keys.workers(self.fleet), redis_keys.worker(self.fleet, self.worker_id)]
         status = json.dumps({**self._status(), "queues": standings, "has_left": leaves})
         largest = [self.binding.quota(model_of(queue)).largest_cost_tokens() for queue in served]
         self._script(
             [*keys, *(QueueKeys(self.fleet, queue).capacity for queue in served)],
-            [self.worker_id, now_ms, LEFT_LIFE_MS if leaves else STATUS_LIFE_MS, status, self.binding.name, *largest],
+            [
+                *(self.worker_id, now_ms, LEFT_LIFE_MS if leaves else STATUS_LIFE_MS),
+                *(status, self.binding.name, CAPACITY_LIFE_MS),
+                *largest,
+            ],
         )
 
     def _standings(self, queues: list[str], now_ms: int) -> dict[str, str]:

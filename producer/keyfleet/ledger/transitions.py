@@ -139,13 +139,13 @@ class Transitions:
         rows = [(key, token, cost) for (key, token), cost in zip(taken, new, strict=True)]
         return self._hand_back(queue_key_list(self._fleet, queue), _flat(rows), pipeline)
 
-    def lose_model(self, queue: str, key_name: str, rest_ms: int) -> bool:
+    def lose_model(self, queue: str, key_name: str, rest_ms: int, *, alone_ms: int = 0) -> bool:
         """Whether the key, which was told that it can't use `queue`'s model, leaves the queue to others for `rest_ms`.
 
-        False where no other key serves it now. Raises redis.RedisError.
+        False where no other key serves it now; then it leaves it for `alone_ms` all the same. Raises redis.RedisError.
         """
         keys = QueueKeys(self._fleet, queue)
-        return bool(self._lose_model([keys.capacity, keys.lost], [key_name, rest_ms]))
+        return bool(self._lose_model([keys.capacity, keys.lost], [key_name, rest_ms, alone_ms]))
 
     def retry(self, queue: str, retries: Sequence[Retry], pipeline: Any = None) -> Any:
         """Keep requests back after a failed attempt."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 
+from keyfleet.contract import TOO_LARGE_FOR_KEY
 from keyfleet.ledger import model_of
 from keyfleet.running.fleet_status import FleetStatus, KeyStanding, WorkerStatus
+from keyfleet.running.progress import duration_text
 
 __all__ = ["blocked_models"]
 
 MOST_KEYS = 8
 """Keys that are named one by one."""
+
+LONG_WAIT_S = 180.0
+"""A key that must wait for longer can't serve a model now; limits of a minute never take so long (s)."""
 
 REASON_CHARACTERS = 120
 """Longest part of a provider's words that is shown."""
@@ -51,9 +57,22 @@ def _why_not(worker: WorkerStatus, queue: str) -> str | None:
         return "doesn't serve this model"
     if standing == "lost":
         return "was told that it can't use this model"
-    if worker.key.state == "ready" or (standing is None and not worker.has_left):
+    if worker.key.state == "ready":
+        return _long_wait(worker, queue)
+    if standing is None and not worker.has_left:
         return None  # one that has left may have done so before the queue was there
     return _in_words(worker.key)
+
+
+def _long_wait(worker: WorkerStatus, queue: str) -> str | None:
+    """What a key that is well waits for so long that it can't be said to serve `queue`, as a limit of a day."""
+    reason, until_s = worker.waits.get(queue, ("", 0.0))
+    left_s = until_s - time.time()
+    if reason == TOO_LARGE_FOR_KEY:
+        return "has limits that are too small for the requests that wait"
+    if left_s < LONG_WAIT_S:
+        return None
+    return f"waits for {duration_text(left_s)} ({reason[:REASON_CHARACTERS]})"
 
 
 def _in_words(key: KeyStanding) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import redis
 
-from keyfleet.contract import Outcome
+from keyfleet.contract import TOO_LARGE_FOR_KEY, Outcome
 from keyfleet.ledger import Finish, Taken, model_of
 from keyfleet.tickets import REQUESTS_PER_TICKET
 from keyfleet_workers.binding import KeyBinding
@@ -255,7 +255,7 @@ class _Taking:
 def _reason(result: TakeResult) -> str:
     if result.hold:
         return result.hold.describe()
-    return result.limit.describe() if result.limit else "too large for this key"
+    return result.limit.describe() if result.limit else TOO_LARGE_FOR_KEY
 
 
 def _too_large(taken: Taken) -> Outcome:

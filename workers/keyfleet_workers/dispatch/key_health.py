@@ -7,6 +7,7 @@ from collections import Counter
 
 import redis
 
+from keyfleet.clock import elapsed_s
 from keyfleet.ledger import Transitions
 from keyfleet_workers.dispatch.taker import Grant
 from keyfleet_workers.dispatch.trouble import LIMITED_FORGIVEN, REFUSALS_FORGIVEN, RefusedRequests, Trouble
@@ -28,6 +29,12 @@ LONG_REST_MS = 3_600_000
 
 MODEL_REST_MS = 600_000
 """How long a key leaves a model, that it was told it can't use, to others before it tries again (ms)."""
+
+ALONE_GRACE_S = 5.0
+"""How long a key that can't use a model waits for another that may, where none is known (s)."""
+
+ALONE_LOOK_MS = 1000
+"""Meanwhile it looks again after so long (ms)."""
 
 REASON_CHARACTERS = 200
 """Longest part of a provider's words that is kept with a hold."""
@@ -58,6 +65,7 @@ class KeyHealth:
         self.refused = RefusedRequests(REFUSALS_FORGIVEN)
         self.limited = RefusedRequests(LIMITED_FORGIVEN)
         self._passed: Counter[str] = Counter()
+        self._alone_since_s: dict[str, float] = {}
 
     def is_cautious(self, quota: Quota) -> bool:
         """Whether calls should go out one by one: nothing is known of the quota yet, or the provider fails."""
@@ -102,14 +110,18 @@ class KeyHealth:
             self._set_aside(self._scopes.refused, KeyState.REVOKED, verdict)
 
     def leaves_model(self, queue: str) -> bool:
-        """Whether the key, which can't use `queue`'s model, leaves its requests to other keys: there are some."""
+        """Whether the key, which can't use `queue`'s model, leaves its requests to other keys: there are some, or the
+        worker of one may just be starting."""
+        alone_since_s = self._alone_since_s.setdefault(queue, elapsed_s())
+        may_be_joined = elapsed_s() - alone_since_s < ALONE_GRACE_S
+        alone_ms = ALONE_LOOK_MS if may_be_joined else 0
         try:
-            leaves = self._transitions.lose_model(queue, self._key_name, MODEL_REST_MS)
+            leaves = self._transitions.lose_model(queue, self._key_name, MODEL_REST_MS, alone_ms=alone_ms)
         except redis.RedisError:
             return True
         if leaves:
             logger.warning("key %s can't use the model of queue %s and leaves it to others", self._key_name, queue)
-        return leaves
+        return leaves or may_be_joined
 
     def _cool_down(self, verdict: Verdict, grant: Grant) -> None:
         rest_ms = verdict.wait_ms or DEFAULT_COOLDOWN_MS  # a wait of 0 gives none, as for OpenAI's official client

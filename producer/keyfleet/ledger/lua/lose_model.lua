@@ -5,6 +5,7 @@
 -- KEYS[2]   lost, hash: key name -> until when (ms) the key leaves the queue to others
 -- ARGV[1]   the key's name
 -- ARGV[2]   rest_ms
+-- ARGV[3]   alone_ms: so long it leaves the queue where no other key serves it now, for one that may be coming; 0: not
 -- Returns   1 when the key leaves the queue to others, 0 when no other key serves it now
 -- Invariant of several keys that are told so at once, one stays, so that requests end with the provider's own words
 local time = redis.call('TIME')
@@ -18,5 +19,9 @@ for index = 1, #entries, 2 do
     redis.call('PEXPIRE', KEYS[2], ARGV[2])
     return 1
   end
+end
+if tonumber(ARGV[3]) > 0 then
+  redis.call('HSET', KEYS[2], ARGV[1], string.format('%.0f', now_ms + tonumber(ARGV[3])))
+  if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
 end
 return 0
