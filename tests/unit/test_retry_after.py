@@ -169,6 +169,9 @@ def test_durations_are_read_as_openai_writes_them(text: str, expected_ms: int | 
         ("try again in 1 minute 30 seconds", 90_000),
         ("try again in 2 days", MAX_WAIT_ASKED_MS),
         ("try again in 250 milliseconds", 250),
+        # Azure's API Management: days.hours:minutes:seconds
+        ("Quota will be replenished in 01:02:03.", 3_723_000),
+        ("Quota will be replenished in 5.03:23:11.", MAX_WAIT_ASKED_MS),
         # What asks for no particular wait
         ("Please try again later.", None),
         ("Please wait a moment and try again", None),

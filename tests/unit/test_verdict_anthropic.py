@@ -47,6 +47,9 @@ TABLE = [
     (400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API.", OUT_OF_CREDIT),
     # https://github.com/anthropics/claude-code/issues/38035
     (400, "invalid_request_error", "You have reached your specified API usage limits.", OUT_OF_CREDIT),
+    # https://github.com/anthropics/claude-code/issues/1047, /55998; 429 where it is the workspace of Claude Code
+    (400, "invalid_request_error", "You have reached your specified workspace API usage limits.", OUT_OF_CREDIT),
+    (429, "rate_limit_error", "You have reached your specified workspace API usage limits.", OUT_OF_CREDIT),
     # https://github.com/anthropics/claude-code/issues/72457
     (400, "invalid_request_error", "This organization has been disabled.", REVOKED),
     # https://github.com/anthropics/claude-code/issues/1613, https://github.com/enricoros/big-AGI/issues/485: a region
@@ -64,6 +67,14 @@ def test_an_error_means_what_its_document_says(
     verdict = classify("anthropic", status, {}, json.dumps(document).encode())
     assert (verdict.kind, verdict.code, verdict.document) == (kind, name, document)
     assert message in verdict.message
+
+
+def test_the_monthly_cap_of_a_tier_is_no_busy_minute_though_its_error_has_the_same_type() -> None:
+    # https://platform.claude.com/docs/en/api/rate-limits
+    document = own("rate_limit_error", "This request would exceed your organization's limit.")
+    document["error"]["details"] = {"error_code": "enforced_spend_limit_reached"}
+    verdict = classify("anthropic", 429, {}, json.dumps(document).encode())
+    assert (verdict.kind, verdict.is_own_budget) == (OUT_OF_CREDIT, False)
 
 
 def test_growing_too_fast_asks_for_a_lower_rate() -> None:

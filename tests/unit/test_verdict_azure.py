@@ -40,6 +40,8 @@ TABLE = [
     ),
     # https://github.com/TabularEditor/TabularEditor3/issues/1557
     (403, error("AccessDenied", "Public access is disabled. Please configure private endpoint."), UNREACHABLE),
+    # https://learn.microsoft.com/azure/ai-services/disable-local-auth
+    (403, error("AuthenticationTypeDisabled", "Key based authentication is disabled for this resource."), REVOKED),
     # https://github.com/chatboxai/chatbox/issues/646
     (404, error("DeploymentNotFound", "The API deployment for this resource does not exist."), MODEL_LOST),
     # RFC 9110, section 15.5.11: gone for good, as a deployment is whose model was retired
@@ -102,6 +104,22 @@ def test_a_request_that_needs_more_tokens_than_a_minute_has_is_too_large_though_
     verdict = classify("azure", 429, {}, body)
     assert (verdict.kind, verdict.limit, verdict.wait_ms) == (TOO_LARGE, None, None)
     assert classify("openai", 429, {}, body).kind is RATE_LIMITED
+
+
+@pytest.mark.parametrize(
+    ("wait", "wait_ms"), [("5.03:23:11", 24 * 3600 * 1000), ("03:23:11", 12_191_000), ("00:00:07", 7000)]
+)
+def test_a_subscription_without_calls_left_rests_until_they_are_replenished(wait: str, wait_ms: int) -> None:
+    # https://github.com/MicrosoftDocs/azure-docs/issues/16282, https://github.com/goferito/node-bing-api/issues/34
+    document = {"statusCode": 403, "message": f"Out of call volume quota. Quota will be replenished in {wait}."}
+    verdict = classify("azure", 403, {}, json.dumps(document).encode())
+    assert (verdict.kind, verdict.is_day_limit, verdict.wait_ms) == (RATE_LIMITED, True, wait_ms)
+
+
+def test_a_subscription_without_calls_left_that_does_not_say_until_when_is_as_good_as_empty() -> None:
+    document = {"statusCode": 403, "message": "Out of call volume quota."}
+    verdict = classify("azure", 403, {}, json.dumps(document).encode())
+    assert (verdict.kind, verdict.is_own_budget) == (OUT_OF_CREDIT, True)
 
 
 def test_a_limit_of_a_day_is_told_by_its_seconds() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from keyfleet.config import Provider
 from keyfleet_workers.provider.dialects import DIALECTS
-from keyfleet_workers.provider.error_body import ErrorBody, error_body, hidden_error_status, is_html, read_document
-from keyfleet_workers.provider.refused_rate import Refusal, payment_verdict, rate_verdict
+from keyfleet_workers.provider.error_body import ErrorBody, error_body, holds_error, is_html, read_document
+from keyfleet_workers.provider.hidden_errors import hidden_status
+from keyfleet_workers.provider.refused_rate import Refusal, payment_verdict, rate_verdict, volume_verdict
 from keyfleet_workers.provider.retry_after import wait_asked_ms
 from keyfleet_workers.provider.verdict import UNREACHABLE_REST_MS, UNUSABLE_REST_MS, Verdict, VerdictKind
 
@@ -55,15 +56,14 @@ def classify(
     `headers` must be case-insensitive or have lower-case names. `now_s` is the wall clock in seconds since the epoch,
     for waits that are told as dates. `via_proxy`: the call went through a proxy, which is then named in messages.
     """
-    document = read_document(body)
-    if 200 <= status < 300:
-        hidden = None if document is None else hidden_error_status(document)
-        if document is not None and hidden is None:
-            return Verdict(VerdictKind.SUCCESS, document=document)
-        if document is None:
-            return _no_document(headers, body, via_proxy)
-        status = hidden or status
+    document, is_good = read_document(body), 200 <= status < 300
+    if is_good and document is None:
+        return _no_document(headers, body, via_proxy)
+    if is_good and document is not None and not holds_error(document):
+        return Verdict(VerdictKind.SUCCESS, document=document)
     error = error_body(document, body)
+    if is_good:
+        status = hidden_status(error, DIALECTS[provider])
     wait_ms = wait_asked_ms(headers, now_s=now_s, message=error.text)
     return _refused(_Answer(provider, status, headers, document, error, via_proxy, wait_ms))
 
@@ -98,14 +98,15 @@ def _in_between(answer: _Answer) -> Verdict | None:
 
 def _named(answer: _Answer) -> Verdict | None:
     """What code, type or message mean in the provider's dialect."""
-    kind = DIALECTS[answer.provider].meaning(answer.status, answer.error)
-    if kind is None:
+    meaning = DIALECTS[answer.provider].meaning(answer.status, answer.error)
+    if meaning is None:
         return None
+    kind = meaning.kind
     if kind is VerdictKind.UNREACHABLE:
         code, message = answer.error.code_or("refused_here"), answer.error.message
         return _unreachable(code, message, answer.via_proxy, answer.document)
     rest_ms = None if kind is VerdictKind.MODEL_LOST else UNUSABLE_REST_MS
-    return _verdict(answer, kind, kind.value, rest_ms)
+    return replace(_verdict(answer, kind, kind.value, rest_ms), is_own_budget=meaning.is_own_budget)
 
 
 def _by_status(answer: _Answer) -> Verdict:
@@ -113,6 +114,10 @@ def _by_status(answer: _Answer) -> Verdict:
     refusal = Refusal(answer.provider, status, answer.error, answer.wait_ms, answer.document)
     if status == 402:
         return payment_verdict(refusal)
+    if status == 403:
+        found = volume_verdict(refusal)
+        if found is not None:
+            return found
     if status in (413, 429) or (status == 503 and _SLOW_DOWN in answer.error.names):
         found = rate_verdict(refusal)
         if found is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ErrorBody", "error_body", "hidden_error_status", "is_html", "read_document"]
+__all__ = ["ErrorBody", "error_body", "holds_error", "is_html", "read_document"]
 
 MAX_MESSAGE_CHARACTERS = 500
 """Longest part of an answer that goes into an error message."""
@@ -21,18 +21,18 @@ SEARCHED_CHARACTERS = 8000
 SIGNS_OF_A_RESULT = ("choices", "data", "output", "content", "results", "candidates")
 """Fields of which every good answer has one. An answer with one of these is kept, since it was paid for."""
 
-_DEFAULT_HIDDEN_STATUS = 500
-
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
     """An error as its answer tells it: `code` and `kind` (mostly the field `type`), empty where there are none.
 
-    `message` is one line, cut to a readable length; `text` is what else there is to be searched, never to be shown.
+    `detail` is a code that tells more than these two (Anthropic's `details.error_code`). `message` is one line, cut
+    to a readable length; `text` is what else there is to be searched, never to be shown.
     """
 
     code: str = ""
     kind: str = ""
+    detail: str = ""
     message: str = field(default="", repr=False)
     text: str = field(default="", repr=False)
 
@@ -67,17 +67,13 @@ def is_html(headers: Mapping[str, str], body: bytes) -> bool:
     return start.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml"))
 
 
-def hidden_error_status(document: Mapping[str, Any]) -> int | None:
-    """The status that an error sent with 200 should have had; None for a good answer.
+def holds_error(document: Mapping[str, Any]) -> bool:
+    """Whether an answer with a good status is an error nevertheless.
 
-    OpenRouter answers 200 before it knows how the call ends, and puts the status into `error.code`
+    OpenRouter answers 200 before it knows how the call ends
     (https://openrouter.ai/docs/api/reference/errors-and-debugging).
     """
-    error = document.get("error")
-    if not error or any(document.get(name) for name in SIGNS_OF_A_RESULT):
-        return None
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else _DEFAULT_HIDDEN_STATUS
+    return bool(document.get("error")) and not any(document.get(name) for name in SIGNS_OF_A_RESULT)
 
 
 def error_body(document: Mapping[str, Any] | None, body: bytes) -> ErrorBody:
@@ -95,7 +91,9 @@ def error_body(document: Mapping[str, Any] | None, body: bytes) -> ErrorBody:
     code, kind = fields.get("code"), fields.get("type") or fields.get("status")  # the latter is Gemini's
     if not (message or code or kind):
         message = text if error is None else ""
-    return ErrorBody(_name(code), _name(kind), _one_line(_text(message)), _text(message) + "\n" + text)
+    details = fields.get("details")
+    detail = _name(details.get("error_code")) if isinstance(details, dict) else ""
+    return ErrorBody(_name(code), _name(kind), detail, _one_line(_text(message)), _text(message) + "\n" + text)
 
 
 def _name(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keyfleet.config import Provider
@@ -12,7 +12,7 @@ from keyfleet_workers.provider.error_body import ErrorBody
 from keyfleet_workers.provider.said_limit import DAY_S, said_limit, speaks_of_a_day, speaks_of_a_minute
 from keyfleet_workers.provider.verdict import DEFAULT_COOLDOWN_MS, UNUSABLE_REST_MS, SaidLimit, Verdict, VerdictKind
 
-__all__ = ["Refusal", "payment_verdict", "rate_verdict"]
+__all__ = ["Refusal", "payment_verdict", "rate_verdict", "volume_verdict"]
 
 LONGEST_BUSY_MS = 600_000
 """A refusal that asks to wait for no longer than this is a busy minute, whatever it says of quotas and plans (ms)."""
@@ -23,8 +23,12 @@ AZURE_NEVER_MS = DAY_S * 1000
 TOO_DEAR = "weight_exceeds_budget"
 """OpenRouter's reason for a single request that would cost more than the whole budget."""
 
+KEY_LIMIT = '"key_limit"'
+"""OpenRouter's reason where it is the key's own budget that is spent."""
+
 _SLOW_DOWN = re.compile(r"\bslow[ _]down\b|usage increase rate|acceleration limit", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://\S+")
+_VOLUME = re.compile(r"out of call volume quota", re.IGNORECASE)
 _MONEY = re.compile(
     r"billing|credits?\b|balance|recharge|top[ -]?up|prepaid|payment|arrears|good standing|suspended|余额|充值|欠费",
     re.IGNORECASE,
@@ -53,7 +57,20 @@ def payment_verdict(refusal: Refusal) -> Verdict:
         return _verdict(refusal, VerdictKind.TOO_LARGE, "too_large", None)
     if refusal.wait_ms is not None and refusal.wait_ms <= LONGEST_BUSY_MS:
         return _rate_limited(refusal, None)
-    return _out_of_credit(refusal)
+    return replace(_out_of_credit(refusal), is_own_budget=KEY_LIMIT in refusal.error.text)
+
+
+def volume_verdict(refusal: Refusal) -> Verdict | None:
+    """The meaning of a 403 of Azure's API Management, whose subscriptions have a number of calls per day or month.
+
+    It says when they are replenished (https://learn.microsoft.com/azure/api-management/quota-policy): a long rest.
+    Where it doesn't, the subscription is as good as out of credit. None for any other 403.
+    """
+    if _VOLUME.search(refusal.error.message) is None:
+        return None
+    if refusal.wait_ms is None:
+        return replace(_out_of_credit(refusal), is_own_budget=True)
+    return replace(_rate_limited(refusal, None), is_day_limit=True)
 
 
 def rate_verdict(refusal: Refusal) -> Verdict | None:

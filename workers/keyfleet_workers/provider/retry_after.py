@@ -27,6 +27,8 @@ _SAID = re.compile(
     re.IGNORECASE,
 )
 _SAID_PIECE = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|s|m|h|d)", re.IGNORECASE)
+_REPLENISHED = re.compile(r"\breplenished in (?:(\d{1,4})\.)?(\d{1,2}):(\d\d):(\d\d)", re.IGNORECASE)
+"""Days, hours, minutes and seconds as Azure's API Management writes them: `5.03:23:11`."""
 
 _EXHAUSTED = (
     *((f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}") for unit in ("requests", "tokens")),
@@ -75,6 +77,10 @@ def reset_ms(text: str | None, now_s: float) -> int | None:
 
 def said_wait_ms(message: str) -> int | None:
     """The wait that a message asks for in words: `Please try again in 1m26.4s`, `Please retry after 6 seconds`."""
+    replenished = _REPLENISHED.search(message)
+    if replenished is not None:
+        days, hours, minutes, seconds = (int(part or 0) for part in replenished.groups())
+        return min((((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000, MAX_WAIT_ASKED_MS)
     found = _SAID.search(message)
     if found is None:
         return None

@@ -63,7 +63,8 @@ class Verdict:
     `wait_ms` is how long the provider asks to wait, or what stands in for it; `document` is the parsed JSON answer,
     None where it is no JSON object. `slow_down`: the rate itself is to come down for a while. `is_day_limit`: the
     limit that refused is one per day. `limit` is the limit that the message names; with TOO_LARGE it is None where the
-    provider says only that the request will never fit.
+    provider says only that the request will never fit. `is_own_budget`, with OUT_OF_CREDIT: what is spent is a limit
+    of the key's own project, while the account's other keys go on.
     """
 
     kind: VerdictKind
@@ -74,6 +75,7 @@ class Verdict:
     slow_down: bool = False
     is_day_limit: bool = False
     limit: SaidLimit | None = None
+    is_own_budget: bool = False
 
 
 DEFAULT_COOLDOWN_MS = 1000
