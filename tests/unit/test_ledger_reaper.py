@@ -157,6 +157,18 @@ def test_an_expired_lease_makes_its_request_ready_in_its_old_place(ledger: Ledge
     assert ledger.take()[0][0] == first
 
 
+def test_workers_that_end_in_order_with_a_call_under_way_are_not_counted_against_it(ledger: Ledger) -> None:
+    ledger.accept()
+    ledger.beat_for(LEASE_MS)  # the grace after a silence of the reaper
+    for _ in range(5):
+        taken = ledger.take()
+        assert ledger.transitions.forgive("q", taken) == 1
+        assert ledger.take() == []  # its lease stands until it ends
+        beat = ledger.beat_for(LEASE_MS + 1000)
+        assert ledger.transitions.reap("q", beat).given_up == ()
+    assert ledger.transitions.forgive("q", [("job:0", "of another")]) == 0
+
+
 def test_a_renewed_lease_does_not_expire(ledger: Ledger) -> None:
     ledger.accept()
     taken = ledger.take()

@@ -100,7 +100,7 @@ class WorkerRuntime:
         client = connect(self._broker_url, watch=watch)
         check_server(client, self._broker_url)
         storage = ExactRedisStorage("keyfleet+unix://", connection_pool=client.connection_pool)
-        transitions = Transitions(client, fleet, lease_ms=self._lease_ms)
+        self._transitions = transitions = Transitions(client, fleet, lease_ms=self._lease_ms)
         self._may_lose = not _syncs_always(client)
         self._delivery = Delivery(
             client,
@@ -248,11 +248,20 @@ class WorkerRuntime:
         pause = threading.Event()
         while self._slots.used and elapsed_s() < ends_s:  # a call holds its slot even where its lease has passed on
             pause.wait(LOOK_S)
+        self._forgive_held()
         delivered = self._delivery.stop(max(1.0, ends_s - elapsed_s()))
         self._stopping.set()
         self._leases.stop()
         self._tickets.close()
         return delivered and not self._slots.used
+
+    def _forgive_held(self) -> None:
+        """What is still under way is left to its lease; that its worker is gone then is not its fault."""
+        try:
+            for queue, taken in self._held.by_queue().items():
+                self._transitions.forgive(queue, taken)
+        except redis.RedisError as error:
+            logger.info("the broker doesn't answer at the end (%s)", type(error).__name__)
 
 
 def _syncs_always(client: redis.Redis) -> bool:

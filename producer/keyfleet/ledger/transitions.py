@@ -106,6 +106,7 @@ class Transitions:
         self._hand_back = script("hand_back.lua", QUEUE_LUA)
         self._retry = script("retry.lua", QUEUE_LUA)
         self._renew = script("renew.lua", QUEUE_LUA)
+        self._forgive = script("forgive.lua", QUEUE_LUA)
         self._hold_again = script("hold_again.lua", QUEUE_LUA)
         self._reap = script("reap.lua", QUEUE_LUA)
         self._tick = script("tick.lua")
@@ -156,6 +157,11 @@ class Transitions:
         """Prolong leases: 1 it stands again, 0 it has passed on, -1 the ledger doesn't know the request (any more)."""
         found = self._renew(queue_key_list(self._fleet, queue), [self._lease_ms, *_flat(taken)])
         return [int(flag) for flag in found]
+
+    def forgive(self, queue: str, taken: Sequence[tuple[str, str]]) -> int:
+        """Leases are left to their end by a worker that stops in order: no loss of a worker is counted against their
+        requests. Returns how many stood. Raises redis.RedisError."""
+        return int(self._forgive(queue_key_list(self._fleet, queue), _flat(taken)))
 
     def hold_again(self, queue: str, held: Sequence[Taken]) -> list[bool]:
         """Put what a worker has in flight back into a ledger that may have lost it; False: another worker has it."""
