@@ -16,9 +16,9 @@ import redis
 from support.forwarder import Forwarder
 from support.server import ServerProcess
 
-__all__ = ["MONITOR", "PRODUCER", "WORKER", "GuardedBroker", "documented_users", "guarded"]
+__all__ = ["FLOWER", "MONITOR", "PRODUCER", "WORKER", "GuardedBroker", "documented_users", "guarded"]
 
-PRODUCER, WORKER, MONITOR = "keyfleet-producer", "keyfleet-worker", "keyfleet-monitor"
+PRODUCER, WORKER, MONITOR, FLOWER = "keyfleet-producer", "keyfleet-worker", "keyfleet-monitor", "keyfleet-flower"
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.fleet_status import read_fleet_status
 from keyfleet.sim import SimConfig, SimLatency
 from support import Command, Place, bare_line, lines_answered, sim_key, wait_until, write_lines
-from support.acl_users import MONITOR, PRODUCER, WORKER, GuardedBroker, documented_users
+from support.acl_users import FLOWER, MONITOR, PRODUCER, WORKER, GuardedBroker, documented_users
 from support.fixtures import StartSim
+from support.flower import Flower
 
 ROOT = Path(__file__).parents[3]
 FILES = [path for folder in ("producer", "workers") for path in (ROOT / folder).rglob("*.*")]
@@ -64,7 +66,7 @@ def commands_of_scripts(is_wanted: Callable[[str], bool]) -> set[str]:
 
 
 def test_each_documented_user_may_do_what_the_scripts_of_its_part_do() -> None:
-    assert list(documented_users()) == [PRODUCER, WORKER, MONITOR]
+    assert list(documented_users()) == [PRODUCER, WORKER, MONITOR, FLOWER]
     of_producers = commands_of_scripts(lambda name: name in SCRIPTS_OF_PRODUCERS | SCRIPTS_OF_BOTH)
     of_workers = commands_of_scripts(lambda name: name not in SCRIPTS_OF_PRODUCERS)
     assert len(of_producers) > 20
@@ -80,6 +82,7 @@ def test_no_documented_user_may_do_what_no_part_does() -> None:
     assert granted(PRODUCER) <= used
     assert granted(WORKER) <= used | BY_CELERY
     assert granted(MONITOR) <= used
+    assert granted(FLOWER) <= used | BY_CELERY
 
 
 def test_a_whole_job_runs_as_the_documented_users(place: Place, start_sim: StartSim, guarded: GuardedBroker) -> None:
@@ -162,6 +165,35 @@ def forbidden_to_the_monitor(job: str) -> list[list[Any]]:
         ["PUBLISH", "{keyfleet}:main:celery:x", "x"],
     ]
     return reads + writes
+
+
+def test_flower_sees_workers_queues_and_events_and_reads_no_requests(
+    place: Place, start_sim: StartSim, guarded: GuardedBroker
+) -> None:
+    key = sim_key("one", "5/1 second")
+    place.write_keys(start_sim(SimConfig(keys=(key,))), (key,))
+    write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(200)])
+    start(place, guarded, "worker", "--key", "one", user=WORKER)
+    start(place, guarded, "run", "in.jsonl", "--no-workers", user=PRODUCER)
+    flower, name = Flower(place, guarded.url(FLOWER)), f"one@{socket.gethostname()}"
+    try:
+        wait_until(lambda: "keyfleet.chunk" in flower.get("/api/tasks"), "Flower hears of tickets")
+        flower.get("/api/workers?refresh=1")
+        wait_until(lambda: name in flower.get(f"/worker/{name}"), "Flower has asked the worker")
+        assert flower.get("/broker")
+        assert flower.get("/api/queues/length")
+    finally:
+        flower.end()
+    assert guarded.denied() == []
+    with connect(guarded.url(FLOWER)) as client:
+        for command in (
+            ["HGETALL", QUEUE.requests],
+            ["SMEMBERS", redis_keys.jobs("main")],
+            ["KEYS", "*"],
+            ["FLUSHALL"],
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*command)
 
 
 def test_the_producer_reaches_neither_the_states_and_limits_of_keys_nor_other_fleets(guarded: GuardedBroker) -> None:

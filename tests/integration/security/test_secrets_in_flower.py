@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from urllib.parse import quote
@@ -13,45 +11,14 @@ from urllib.parse import quote
 import pytest
 
 from keyfleet.sim import SimConfig, SimLatency
-from support import Command, Place, ServerProcess, bare_line, sim_key, start_command, wait_until, write_lines
+from support import Place, ServerProcess, bare_line, sim_key, wait_until, write_lines
 from support.fixtures import StartSim
-from support.scripted_server import unused_port
+from support.flower import TABLE_OF_TASKS, Flower
 from support.secret_hunt import forms_of, traces_in
 
 SECRET = "Zq7vXw2pLk9sTf4rBn6mYc1d"
 BROKER_PASSWORD = "br0ker/w0rd@home"
 MARKER = "prompt-of-ours-nobody-shall-read"
-
-TABLE_OF_TASKS = "/tasks/datatable?draw=1&start=0&length=50&search[value]=&order[0][column]=0&order[0][dir]=asc"
-TABLE_OF_TASKS += "&columns[0][data]=name"
-
-APPLICATION = """
-import os
-from keyfleet.broker import celery_url
-from keyfleet.tickets import make_app
-
-app = make_app(celery_url(os.environ["KEYFLEET_BROKER_URL"]), "main")
-"""
-
-
-class Flower:
-    """A running Flower."""
-
-    def __init__(self, command: Command, port: int) -> None:
-        self.command = command
-        self._port = port
-
-    def get(self, path: str) -> str:
-        """What stands at `path`; empty while it is not there."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=20) as answer:
-                return str(answer.read().decode())
-        except urllib.error.HTTPError as error:
-            error.close()
-            return ""
-        except OSError:
-            assert self.command.code is None, self.command.stderr
-            return ""
 
 
 @pytest.fixture
@@ -59,14 +26,11 @@ def flower(place: Place, broker: ServerProcess) -> Iterator[Flower]:
     """Flower on a broker with a password."""
     with broker.client() as client:
         client.config_set("requirepass", BROKER_PASSWORD)
-    place.settings["KEYFLEET_BROKER_URL"] = f"unix://:{quote(BROKER_PASSWORD, safe='')}@{broker.socket_path}"
-    (place.directory / "seen_by_flower.py").write_text(APPLICATION, encoding="utf-8")
-    port = unused_port()
-    arguments = ["-A", "seen_by_flower", "flower", f"--port={port}", "--address=127.0.0.1", "--logging=debug"]
-    env = {**place.env, "FLOWER_UNAUTHENTICATED_API": "true"}
-    command = start_command(arguments, cwd=place.directory, env=env, program=("-m", "celery"))
-    yield Flower(command, port)
-    command.end()
+    url = f"unix://:{quote(BROKER_PASSWORD, safe='')}@{broker.socket_path}"
+    place.settings["KEYFLEET_BROKER_URL"] = url
+    flower = Flower(place, url)
+    yield flower
+    flower.end()
 
 
 def test_flower_shows_workers_and_tickets_and_neither_secrets_nor_prompts(
