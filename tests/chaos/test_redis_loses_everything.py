@@ -30,6 +30,17 @@ def test_a_job_goes_on_when_its_server_comes_back_empty(start_job: StartJob) -> 
     job.assert_all_ends(command)
 
 
+def test_calls_that_outlast_the_recovery_of_a_server_that_lost_everything_are_made_once(start_job: StartJob) -> None:
+    job = start_job(lines=20, latency_ms=5500, jitter_ms=0)
+    job.start_workers()
+    command = job.start_run()
+    wait_until(lambda: job.in_flight == job.lines, "all are in flight")
+    job.broker.lose_everything()
+    job.broker.start()
+    stats = job.assert_all_ends(command)
+    assert stats["requests"] == job.lines
+
+
 def test_the_same_command_goes_on_from_its_files_when_the_server_and_the_run_are_gone(start_job: StartJob) -> None:
     job = start_job(lines=300)
     job.start_workers()

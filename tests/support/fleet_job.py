@@ -44,4 +44,4 @@ class FleetJob(FleetCase):
 
 
 StartJob = Callable[..., FleetJob]
-"""`start_job(lines=, keys=, latency_ms=, fsync=)`"""
+"""`start_job(lines=, keys=, latency_ms=, jitter_ms=, fsync=)`"""

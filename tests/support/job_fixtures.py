@@ -25,12 +25,18 @@ def start_job(place: Place, start_sim: StartSim, tmp_path_factory: pytest.TempPa
     with ExitStack() as stack:
 
         def start(
-            *, lines: int = 400, keys: tuple[SimKey, ...] = KEYS, latency_ms: float = 100, fsync: str = "everysec"
+            *,
+            lines: int = 400,
+            keys: tuple[SimKey, ...] = KEYS,
+            latency_ms: float = 100,
+            jitter_ms: float | None = None,
+            fsync: str = "everysec",
         ) -> FleetJob:
             broker = BreakableServer(tmp_path_factory.mktemp("s"), fsync=fsync)
             stack.callback(broker.kill)
             broker.start()
-            latency = SimLatency(latency_ms=latency_ms, jitter_ms=latency_ms / 2)
+            jitter_ms = latency_ms / 2 if jitter_ms is None else jitter_ms
+            latency = SimLatency(latency_ms=latency_ms, jitter_ms=jitter_ms)
             config = SimConfig(keys=keys, latency=latency)
             return cast(FleetJob, FleetJob.begin(place, broker, start_sim, config, lines))
 
