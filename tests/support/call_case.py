@@ -101,7 +101,7 @@ class CallCase:
         server to learn on, the grant is on the key's own limits, and what answers tell of them is learned."""
         self.clock = clock
         self.binding = KeyBinding(KeyConfig("one", SecretReference(SECRET), **key), Environment({}))
-        self.scopes = KeyScopes(self.binding.fingerprint, None, "host")
+        self.scopes = KeyScopes(self.binding.fingerprint, self.binding.group, "host")
         self.other_keys_serve = False
         self.left_alone_ms: list[int] = []
         self.ceilings: list[SaidLimit] = []

@@ -98,6 +98,14 @@ def test_keys_of_one_group_share_their_credit_and_nothing_else() -> None:
     assert KeyScopes("abc", None, "host").credit != KeyScopes("def", None, "host").credit
 
 
+def test_what_one_project_may_spend_is_no_matter_of_its_group() -> None:
+    first, second = KeyScopes("abc", "org", "host"), KeyScopes("def", "org", "host")
+    assert first.own_credit in first.all()
+    assert first.own_credit not in second.all()
+    alone = KeyScopes("abc", None, "host")
+    assert (alone.credit, len(alone.all())) == (alone.own_credit, len(set(alone.all())))
+
+
 def test_only_the_way_is_a_matter_of_the_host() -> None:
     here, there = KeyScopes("abc", None, "here"), KeyScopes("abc", None, "there")
     assert set(here.all()) ^ set(there.all()) == {here.way, there.way}

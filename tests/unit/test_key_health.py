@@ -235,6 +235,19 @@ def test_an_empty_account_is_set_aside_without_an_end(case: CallCase) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("code", "is_own"), [("project_spend_limit_exceeded", True), ("organization_spend_limit_exceeded", False)]
+)
+def test_a_project_that_has_spent_its_money_leaves_the_other_keys_of_its_group_alone(
+    clock: CallClock, code: str, is_own: bool
+) -> None:
+    case = CallCase(clock, group="org")
+    answer(case, 429, error(code, "no", type="insufficient_quota"))
+    ((scope, _, rest_ms),) = case.rests
+    assert (scope, rest_ms) == (case.scopes.own_credit if is_own else case.scopes.credit, None)
+    assert case.scopes.own_credit != case.scopes.credit
+
+
 def test_a_limit_of_a_day_lets_the_quota_rest(case: CallCase) -> None:
     message = (
         "Rate limit reached for m on requests per day (RPD): Limit 200, Used 200, Requested 1. "

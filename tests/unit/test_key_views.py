@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import redis
@@ -87,6 +88,14 @@ def test_the_state_that_matters_most_comes_first(seen: Seen) -> None:
         (KeyState.RESTING, 9.0),
         (KeyState.OUT_OF_CREDIT, None),
     }
+
+
+def test_what_a_project_has_spent_is_seen_at_its_own_key_and_ended_with_all_else_that_holds_it(seen: Seen) -> None:
+    in_group = Seen(seen.client, replace(ONE, group="org"))
+    in_group.holds.set(in_group.scopes().own_credit, KeyState.OUT_OF_CREDIT, "the project's limit", None)
+    assert in_group.view().state_name == "out_of_credit"
+    assert in_group.holds.lift(*in_group.fleet().all_scopes(in_group.binding)) == 1
+    assert in_group.view().state_name == "ready"
 
 
 def test_a_pool_that_rests_is_named(seen: Seen) -> None:

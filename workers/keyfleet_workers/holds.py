@@ -80,7 +80,12 @@ class KeyScopes:
     @property
     def credit(self) -> str:
         """The account's credit: the whole group's, where the key is in one."""
-        return f"group:{quote(self.group, safe='')}:credit" if self.group else f"key:{self.fingerprint}:credit"
+        return f"group:{quote(self.group, safe='')}:credit" if self.group else self.own_credit
+
+    @property
+    def own_credit(self) -> str:
+        """What the key's own project may spend, while the group's other keys go on."""
+        return f"key:{self.fingerprint}:credit"
 
     @property
     def way(self) -> str:
@@ -93,8 +98,9 @@ class KeyScopes:
         return f"key:{self.fingerprint}:failing"
 
     def all(self) -> tuple[str, ...]:
-        """Every scope of the key; those of its quota pools come from `pool_scope`."""
-        return self.disabled, self.refused, self.credit, self.way, self.failing
+        """Every scope of the key, each once; those of its quota pools come from `pool_scope`."""
+        scopes = (self.disabled, self.refused, self.credit, self.own_credit, self.way, self.failing)
+        return tuple(dict.fromkeys(scopes))
 
 
 def pool_scope(pool: str) -> str:

@@ -105,7 +105,8 @@ class KeyHealth:
         elif verdict.kind is VerdictKind.TOO_LARGE and verdict.limit is not None:
             self._learner.note_ceiling(grant.quota, verdict.limit)
         elif verdict.kind is VerdictKind.OUT_OF_CREDIT:
-            self._set_aside(self._scopes.credit, KeyState.OUT_OF_CREDIT, verdict)
+            scope = self._scopes.own_credit if verdict.is_own_budget else self._scopes.credit
+            self._set_aside(scope, KeyState.OUT_OF_CREDIT, verdict)
         elif verdict.kind is VerdictKind.REVOKED:
             self._set_aside(self._scopes.refused, KeyState.REVOKED, verdict)
 
