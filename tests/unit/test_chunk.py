@@ -85,6 +85,7 @@ def test_while_a_first_answer_is_awaited_one_call_goes_out_and_others_may_have_t
     assert case.asked[1] > 1
     assert case.put_back == [9]
     assert case.resumed == 1
+    assert case.waits.current() == {}
 
 
 def test_where_another_workers_call_is_the_first_nothing_is_taken(case: ChunkCase) -> None:

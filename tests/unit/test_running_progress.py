@@ -137,6 +137,13 @@ def test_what_comes_and_goes_is_not_told_each_time(clock: Clock, capsys: pytest.
     assert 2 <= len(capsys.readouterr().err.splitlines()) <= 5
 
 
+def test_what_is_told_of_a_key_that_can_not_serve_is_not_told_twice() -> None:
+    said = "no key can serve m now: one is refused by its provider (invalid_api_key: no; probed now and then)"
+    waits = {"revoked: invalid_api_key: no": 1, "60 requests per 60 s": 1}
+    text = waiting_text(snapshot(worker("one"), waits=waits, blocked=(said,)))
+    assert text == f"60 requests per 60 s (1 key); {said}"
+
+
 def test_reasons_of_waiting_are_told_with_the_number_of_keys() -> None:
     text = waiting_text(snapshot(worker("one"), waits={"60 requests per 60 s": 2, "rate limited: slow_down": 1}))
     assert text == "60 requests per 60 s (2 keys); rate limited: slow_down (1 key)"

@@ -82,7 +82,11 @@ def duration_text(seconds: float) -> str:
 
 def waiting_text(snapshot: Snapshot) -> str:
     """Why requests wait now, in words; empty where nothing holds them."""
-    reasons = [f"{reason} ({count} key{'s' * (count > 1)})" for reason, count in sorted(snapshot.waits.items())]
+    reasons = [
+        f"{reason} ({count} key{'s' * (count > 1)})"
+        for reason, count in sorted(snapshot.waits.items())
+        if not _is_told(reason, snapshot.blocked)
+    ]
     short = sorted({worker.key_name for worker in snapshot.fleet.workers if worker.short_of_slots})
     if short:
         reasons.append(f"concurrency ({', '.join(short)}; --concurrency raises it)")
@@ -93,6 +97,12 @@ def waiting_text(snapshot: Snapshot) -> str:
     elif not reasons and snapshot.in_window and not any(worker.in_flight for worker in snapshot.fleet.workers):
         reasons.append("backoff after errors")
     return "; ".join(reasons)
+
+
+def _is_told(reason: str, blocked: tuple[str, ...]) -> bool:
+    """Whether the words of a key's state stand among what is told of the keys that can't serve a model."""
+    words = reason.partition(": ")[2][:60]
+    return bool(words) and any(words in sentence for sentence in blocked)
 
 
 def key_shares(fleet: FleetStatus) -> dict[str, tuple[int, float | None, str]]:

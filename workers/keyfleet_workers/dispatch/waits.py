@@ -28,6 +28,11 @@ class Waits:
             if found and found[1] <= elapsed_s():
                 del self._waits[queue]
 
+    def end(self, queue: str) -> None:
+        """What `queue` waited for has come."""
+        with self._lock:
+            self._waits.pop(queue, None)
+
     def current(self) -> dict[str, tuple[str, float]]:
         """Queue to (reason, seconds until its end) of every wait that has not ended."""
         now_s = elapsed_s()
