@@ -17,6 +17,9 @@ from support.processes import children_of, signal_all
 
 KEY = sim_key("a", "100/1 second")
 LINES = 30
+LONG_CALL_MS = 4000
+"""A call that is still under way when a worker has ended at once, on a busy machine too."""
+
 QUEUE = QueueKeys("main", "sim-model")
 
 
@@ -58,7 +61,7 @@ def test_calls_under_way_are_finished_and_the_lease_is_free(
 def test_calls_that_outlast_the_time_for_it_are_left_to_their_leases(
     place: Place, start_sim: StartSim, broker: ServerProcess
 ) -> None:
-    sim, worker, run = begin(place, start_sim, broker, "--shutdown-timeout", "1s", latency_ms=2500)
+    sim, worker, run = begin(place, start_sim, broker, "--shutdown-timeout", "1s", latency_ms=LONG_CALL_MS)
     with broker.client() as client:
         worker.signal(signal.SIGTERM)
         assert worker.wait(10) == 0, worker.stderr
@@ -73,7 +76,7 @@ def test_calls_that_outlast_the_time_for_it_are_left_to_their_leases(
 def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(
     place: Place, start_sim: StartSim, broker: ServerProcess
 ) -> None:
-    sim, worker, run = begin(place, start_sim, broker, latency_ms=2000)
+    sim, worker, run = begin(place, start_sim, broker, latency_ms=LONG_CALL_MS)
     worker.signal(signal.SIGTERM)
     with broker.client() as client:
         wait_until(lambda: held(client)[0] == 10, "it is ending in order")
