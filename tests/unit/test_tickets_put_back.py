@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kombu.transport.redis import Channel
 from kombu.transport.virtual import Message, base
 from kombu.utils.json import dumps
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from keyfleet.ticket_message import Ticket, read_ticket
-from keyfleet_workers.ticket_transport import TicketQoS, plain_message
+from keyfleet_workers import ticket_transport
+from keyfleet_workers.ticket_transport import GuardedChannel, TicketQoS, plain_message
 
 TICKET = Ticket("3f1c", 32, 5)
 
@@ -49,3 +52,18 @@ def test_a_ticket_that_can_not_be_put_back_is_left_to_be_replaced_and_kept_in_no
     qos.restore_unacked_once()
     assert len(channel.refused) == 1
     assert (dumped, capsys.readouterr().err) == ([], "")
+
+
+@pytest.mark.parametrize(("error", "refused"), [(OutOfMemoryError("full"), 0), (ResponseError("no list"), 1)])
+def test_a_ticket_that_does_not_go_back_into_a_full_server_is_not_counted_as_refused(
+    error: Exception, refused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticket_transport, "PAUSE_S", 0.0)
+    reasons: list[str] = []
+    channel: Any = SimpleNamespace(connection=SimpleNamespace(refuse=reasons.append), connection_errors=(OSError,))
+
+    def read() -> Any:
+        raise error
+
+    assert GuardedChannel._guarded(channel, read) is True
+    assert len(reasons) == refused

@@ -25,7 +25,7 @@ from keyfleet.config import redact_url
 from keyfleet.errors import MalformedEntry
 from keyfleet.ticket_message import TASK_NAME, Ticket, read_ticket
 
-__all__ = ["GuardedTransport", "TicketQoS", "guard_tickets", "plain_message"]
+__all__ = ["GuardedChannel", "GuardedTransport", "TicketQoS", "guard_tickets", "plain_message"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,8 @@ class GuardedChannel(kombu_redis.Channel):
             return read(**options)
         except (Empty, redis.exceptions.NoPermissionError, *self.connection_errors):
             raise
+        except redis.exceptions.OutOfMemoryError:  # of a ticket that came too late for its consumer: reading needs none
+            logger.info("the broker's memory is full: a ticket can't be put back, and will be replaced")
         except redis.RedisError as error:
             self.connection.refuse(f"Redis answered with an error ({type(error).__name__})")
             time.sleep(PAUSE_S)
