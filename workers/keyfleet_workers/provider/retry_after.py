@@ -39,6 +39,9 @@ _EXHAUSTED = (
 )
 
 
+_FRACTION = re.compile(r"\.(\d+)")
+
+
 def duration_ms(text: str) -> int | None:
     """Milliseconds of a duration as OpenAI's reset headers write it (`6m0s`, `120ms`); None for anything else."""
     total_ms, at = 0.0, 0
@@ -126,8 +129,9 @@ def _date(text: str | None, now_s: float) -> int | None:
 @lru_cache(maxsize=64)
 def _epoch_s(text: str) -> float | None:
     """An RFC 3339 time. Anthropic sends up to four with every answer, most of them alike and alike for a second."""
+    plain = _FRACTION.sub(lambda found: f".{found[1][:6]:0<6}", text.upper()).replace("Z", "+00:00")
     try:
-        moment = datetime.fromisoformat(text.upper().replace("Z", "+00:00"))  # Python 3.10 doesn't read the Z
+        moment = datetime.fromisoformat(plain)  # Python 3.10 reads no Z, and a fraction of three or six digits only
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     except (ValueError, OverflowError):
         return None
