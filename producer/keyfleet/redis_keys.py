@@ -21,6 +21,7 @@ __all__ = [
     "job_outcomes",
     "jobs",
     "learned_limits",
+    "lifted",
     "outputs",
     "probe_turn",
     "queues",
@@ -99,6 +100,11 @@ def called_back(fleet: str, key_name: str) -> str:
 def hold(scope: str) -> str:
     """String with what keeps a key, a group or a quota pool from being used; its expiry, if any, is the hold's end."""
     return f"{_TAG}:hold:{scope}"
+
+
+def lifted(scope: str) -> str:
+    """String with the time (ms) since which a scope was held that a probe has freed; it outlives a relapse."""
+    return f"{_TAG}:lifted:{scope}"
 
 
 def first_call(quota: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from keyfleet import redis_keys
-from keyfleet_workers.holds import Holds, KeyScopes, KeyState
+from keyfleet_workers.holds import RELAPSE_MS, Holds, KeyScopes, KeyState
 
 if TYPE_CHECKING:
     from support.stand_in import ServerClock, StandIn
@@ -70,7 +70,54 @@ def test_a_hold_that_is_prolonged_keeps_the_time_since_which_it_stands(holds: Ho
     assert holds.read([SCOPE])[0].since_ms == clock.now_ms
 
 
-def test_lifting_ends_it_and_gives_the_next_probe_free(holds: Holds) -> None:
+def test_what_a_probe_lifts_goes_on_where_it_is_set_again_soon(
+    holds: Holds, client: redis.Redis, clock: ServerClock
+) -> None:
+    began_ms = clock.now_ms
+    for relapses in range(3):
+        assert holds.set(SCOPE, KeyState.REVOKED, "no", None)
+        (hold,) = holds.read([SCOPE])
+        assert hold.since_ms == began_ms
+        clock.advance_ms(3_600_000)
+        assert holds.has_relapsed(SCOPE) is (relapses > 0), "that is known as long as the hold stands"
+        holds.lift_after_probe(hold)
+        assert holds.read([SCOPE]) == []
+        clock.advance_ms(RELAPSE_MS - 1)
+    clock.advance_ms(2)
+    holds.set(SCOPE, KeyState.REVOKED, "no", None)
+    assert holds.read([SCOPE])[0].since_ms == clock.now_ms
+    assert not holds.has_relapsed(SCOPE)
+
+
+def test_a_relapse_is_told_from_a_first_time_until_it_is_lifted_by_hand(holds: Holds) -> None:
+    holds.set(SCOPE, KeyState.REVOKED, "no", None)
+    assert not holds.has_relapsed(SCOPE)
+    holds.lift_after_probe(*holds.read([SCOPE]))
+    holds.set(SCOPE, KeyState.REVOKED, "no", None)
+    assert holds.has_relapsed(SCOPE)
+    holds.lift(SCOPE)
+    holds.set(SCOPE, KeyState.REVOKED, "no", None)
+    assert not holds.has_relapsed(SCOPE)
+
+
+def test_a_pause_is_no_relapse(holds: Holds, clock: ServerClock) -> None:
+    holds.set(SCOPE, KeyState.REVOKED, "no", None)
+    holds.lift_after_probe(*holds.read([SCOPE]))
+    clock.advance_ms(1000)
+    holds.set(SCOPE, KeyState.COOLING, "a while", 500)
+    assert holds.read([SCOPE])[0].since_ms == clock.now_ms
+
+
+def test_a_probe_that_lifts_keeps_its_turn(holds: Holds, clock: ServerClock) -> None:
+    holds.set(SCOPE, KeyState.REVOKED, "no", None)
+    assert holds.claim_probe(SCOPE, 60_000)
+    holds.lift_after_probe(*holds.read([SCOPE]))
+    assert not holds.claim_probe(SCOPE, 60_000)
+    clock.advance_ms(60_001)
+    assert holds.claim_probe(SCOPE, 60_000)
+
+
+def test_lifting_by_hand_ends_it_and_gives_the_next_probe_free(holds: Holds) -> None:
     holds.set(SCOPE, KeyState.REVOKED, "no", None)
     assert holds.claim_probe(SCOPE, 60_000)
     assert not holds.claim_probe(SCOPE, 60_000)

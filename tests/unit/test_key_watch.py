@@ -31,6 +31,8 @@ class Host:
         self.clock = stand_in.clock
         self.holds = Holds(client, declare_flags=False)
         self.asked: list[KeyState] = []
+        self.asked_again = 0
+        """Probes that were told that one was wrong before."""
         self.answer: Verdict | Exception | None = refused()
         self.freed = 0
         self.left = 0
@@ -42,8 +44,9 @@ class Host:
             on_set_aside=self._note_left if may_leave else None,
         )
 
-    def _ask(self, hold: Hold) -> Verdict | None:
+    def _ask(self, hold: Hold, has_relapsed: bool) -> Verdict | None:
         self.asked.append(hold.state)
+        self.asked_again += has_relapsed
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -194,3 +197,52 @@ def test_a_worker_that_may_leave_asks_first_whether_the_key_works_again(stand_in
     host.look()
     host.look()
     assert (host.left, host.freed, host.present()) == (0, 1, None)
+
+
+def relapse(host: Host) -> None:
+    """What calls do with a key that a probe has freed wrongly."""
+    if host.present() is None:
+        host.holds.set(SCOPES.refused, KeyState.REVOKED, "no", None)
+
+
+def test_a_key_that_probes_free_wrongly_is_probed_as_rarely_as_one_that_they_do_not(host: Host) -> None:
+    host.answer = WORKS
+    for _ in range(720):
+        relapse(host)
+        host.look_for(5)
+    assert 8 <= len(host.asked) <= 25, "an hour's probes"
+    assert host.asked_again >= len(host.asked) - 2
+    host.asked.clear()
+    for _ in range(720):
+        relapse(host)
+        host.look_for(5)
+    assert len(host.asked) <= 3600 / PROBE_LONGEST_S + 2
+
+
+def test_a_worker_that_may_leave_leaves_a_key_that_was_freed_wrongly(stand_in: StandIn, client: redis.Redis) -> None:
+    host = Host(stand_in, client, may_leave=True)
+    host.answer = WORKS
+    host.look()
+    for _ in range(10):
+        relapse(host)
+        host.clock.advance_ms(250)
+        host.look()
+    assert len(host.asked) == 1
+    assert host.left >= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "frees"),
+    [
+        (VerdictKind.SUCCESS, True),
+        (VerdictKind.RATE_LIMITED, True),
+        (VerdictKind.FINAL, False),
+        (VerdictKind.MODEL_LOST, False),
+        (VerdictKind.OUT_OF_CREDIT, False),
+    ],
+)
+def test_an_account_has_credit_again_once_a_call_was_let_through(host: Host, kind: VerdictKind, frees: bool) -> None:
+    host.answer = Verdict(kind, "code")
+    host.holds.set(SCOPES.credit, KeyState.OUT_OF_CREDIT, "empty", None)
+    host.look_for(10)
+    assert host.present() is (None if frees else KeyState.OUT_OF_CREDIT)

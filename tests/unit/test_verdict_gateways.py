@@ -71,7 +71,7 @@ def test_litellms_errors_mean_the_same_whatever_stands_behind_it(
 
 
 FORBIDDEN = [
-    # https://community.openai.com/t/654274
+    # https://github.com/open-webui/open-webui/issues/2250
     ("You are not allowed to sample from this model", MODEL_LOST),
     ("The requested model 'x' is not available for this API key", MODEL_LOST),
     ("You don't have access to this model or the model name is invalid", MODEL_LOST),

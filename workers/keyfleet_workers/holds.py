@@ -21,6 +21,9 @@ __all__ = ["SET_ASIDE", "Hold", "Holds", "KeyScopes", "KeyState", "pool_scope"]
 
 logger = logging.getLogger(__name__)
 
+RELAPSE_MS = 600_000
+"""Who is set aside again within this after a probe has freed it was freed wrongly (ms)."""
+
 
 class KeyState(Enum):
     """How a key stands. All but READY are states of a hold."""
@@ -118,24 +121,41 @@ class Holds:
     def set(self, scope: str, state: KeyState, reason: str, rest_ms: int | None) -> bool:
         """Hold `scope` for `rest_ms`, None: until it is lifted. False where one stands that lasts as long.
 
-        An unreachable server is logged: the provider will say it again.
+        One that a probe has just lifted goes on: it stands since it stood before. An unreachable server is logged: the
+        provider will say it again.
         """
         asked_ms = 0 if rest_ms is None else max(1, rest_ms)
         try:
-            return bool(self._script([redis_keys.hold(scope)], [state.value, reason, asked_ms]))
+            keys = [redis_keys.hold(scope), redis_keys.lifted(scope)]
+            return bool(self._script(keys, [state.value, reason, asked_ms]))
         except redis.RedisError as error:
             logger.warning("the state %s could not be shared (%s)", state.value, type(error).__name__)
             return False
 
     def lift(self, *scopes: str) -> int:
-        """End holds; returns how many stood. Raises redis.RedisError."""
+        """End holds for good, by hand; returns how many stood. Raises redis.RedisError."""
         names = [redis_keys.hold(scope) for scope in scopes]
-        turns = [redis_keys.probe_turn(scope) for scope in scopes]
+        marks = [name(scope) for scope in scopes for name in (redis_keys.probe_turn, redis_keys.lifted)]
         pipeline = self._client.pipeline(transaction=False)
         pipeline.delete(*names)
-        pipeline.delete(*turns)
+        pipeline.delete(*marks)
         lifted, _ = pipeline.execute()
         return int(lifted)
+
+    def lift_after_probe(self, *holds: Hold) -> None:
+        """End holds because a probe says so, which may be wrong: then they go on, and so do the turns of probing.
+
+        Raises redis.RedisError.
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        for hold in holds:
+            pipeline.set(redis_keys.lifted(hold.scope), hold.since_ms, px=RELAPSE_MS)
+            pipeline.delete(redis_keys.hold(hold.scope))
+        pipeline.execute()
+
+    def has_relapsed(self, scope: str) -> bool:
+        """Whether the hold that stands was lifted by a probe before, wrongly. Raises redis.RedisError."""
+        return bool(self._client.exists(redis_keys.lifted(scope)))
 
     def read(self, scopes: Sequence[str]) -> list[Hold]:
         """The holds that stand among `scopes`, in their order. Raises redis.RedisError."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import redis
 
 from keyfleet_workers.holds import SET_ASIDE, Hold, Holds, KeyScopes, KeyState
-from keyfleet_workers.probing import still_holds
+from keyfleet_workers.probing import lifts
 from keyfleet_workers.provider import Verdict
 
 __all__ = ["KeyWatch"]
@@ -35,14 +35,15 @@ class KeyWatch:
         self,
         holds: Holds,
         scopes: KeyScopes,
-        ask: Callable[[Hold], Verdict | None],
+        ask: Callable[[Hold, bool], Verdict | None],
         *,
         on_free: Callable[[], None],
         on_set_aside: Callable[[], None] | None = None,
         probe_first_s: float = PROBE_FIRST_S,
     ) -> None:
-        """`ask` probes for what a hold says; None: not now. `on_free` is told when the last hold has gone,
-        `on_set_aside` when the key is set aside, unless the worker stays with it (None)."""
+        """`ask` probes for what a hold says, and is told whether a probe was wrong about it before; None: not now.
+        `on_free` is told when the last hold has gone, `on_set_aside` when the key is set aside, unless the worker stays
+        with it (None)."""
         self._holds = holds
         self._scopes = scopes
         self._ask = ask
@@ -91,11 +92,11 @@ class KeyWatch:
 
     def _run_probe(self, hold: Hold) -> None:
         try:
-            verdict = self._ask(hold)
-            if verdict is None or still_holds(verdict):
+            verdict = self._ask(hold, self._holds.has_relapsed(hold.scope))
+            if verdict is None or not lifts(hold.state, verdict):
                 logger.info("the key is still %s", hold.describe())
                 return
-            self._holds.lift(hold.scope)
+            self._holds.lift_after_probe(hold)
         except redis.RedisError as error:
             logger.info("the key could not be probed (%s)", type(error).__name__)
         except Exception as error:

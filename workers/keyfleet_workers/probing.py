@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.holds import Hold, KeyState
 from keyfleet_workers.limiter import ExactRedisStorage
 from keyfleet_workers.provider import (
     Answer,
@@ -18,14 +18,22 @@ from keyfleet_workers.provider import (
     classify,
     classify_failure,
 )
+from keyfleet_workers.smallest_call import SMALLEST_CALL_TOKENS, SmallestCall, has_begun_to_answer
 
-__all__ = ["ask_for_credit", "ask_freely", "still_holds"]
+__all__ = ["KeyProbe", "PaidProbe", "ask_freely", "lifts"]
 
 TIMEOUT_S = 30.0
 """Longest silence of a provider that is probed (s)."""
 
-PROBE_TOKENS = 20
-"""What the smallest call reserves: a word, and one token of output."""
+_TELLS_NOTHING_GOOD = frozenset(
+    {
+        VerdictKind.REVOKED,
+        VerdictKind.OUT_OF_CREDIT,
+        VerdictKind.UNREACHABLE,
+        VerdictKind.RETRYABLE,
+        VerdictKind.TIMED_OUT,
+    }
+)
 
 
 def ask_freely(client: ProviderClient, binding: KeyBinding) -> Verdict:
@@ -33,39 +41,81 @@ def ask_freely(client: ProviderClient, binding: KeyBinding) -> Verdict:
     return _verdict(binding, lambda: client.get("/v1/models", read_timeout_s=TIMEOUT_S))
 
 
-def ask_for_credit(
-    client: ProviderClient, binding: KeyBinding, model: str, storage: ExactRedisStorage
-) -> Verdict | None:
-    """What the smallest call of `model` brings, within the key's limits; None where these leave no room for it now.
+def lifts(state: KeyState, verdict: Verdict) -> bool:
+    """Whether a probe's answer ends a hold of `state`.
 
-    Only a call that would have to be paid tells whether it could be.
+    Any answer of the API to the call itself tells that the key is taken. Of credit only a call tells that was let
+    through, or would have been but for a limit: what a request lacks is often found before its price is asked about.
     """
-    quota = binding.quota(model)
-    if quota.limits and not storage.reserve(quota.limits, [quota.costs(PROBE_TOKENS)]).granted:
-        return None
-    endpoint, body = _smallest_call(binding.alias(model) or model)
-    return _verdict(binding, lambda: client.post(endpoint, body, read_timeout_s=TIMEOUT_S))
+    if state is KeyState.OUT_OF_CREDIT:
+        return verdict.kind in (VerdictKind.SUCCESS, VerdictKind.RATE_LIMITED)
+    return verdict.kind not in _TELLS_NOTHING_GOOD
 
 
-def still_holds(verdict: Verdict) -> bool:
-    """Whether a probe gives no reason to use the key again. Any answer of the API to the call itself is one."""
-    return verdict.kind in (
-        VerdictKind.REVOKED,
-        VerdictKind.OUT_OF_CREDIT,
-        VerdictKind.UNREACHABLE,
-        VerdictKind.RETRYABLE,
-        VerdictKind.TIMED_OUT,
-    )
+class PaidProbe:
+    """Asks with the smallest call, within the key's limits. It remembers which form of it each model takes."""
+
+    def __init__(self, client: ProviderClient, binding: KeyBinding, storage: ExactRedisStorage) -> None:
+        self._client = client
+        self._binding = binding
+        self._storage = storage
+        self._calls: dict[str, SmallestCall] = {}
+
+    def ask(self, model: str) -> Verdict | None:
+        """What the smallest call of `model` brings; None where the limits leave no room for it now.
+
+        Only a call that would have to be paid tells whether it could be. One that is refused for its form is made once
+        more in the form that the refusal names.
+        """
+        call = self._calls.get(model) or SmallestCall.of(self._binding.alias(model) or model, self._binding.provider)
+        verdict = self._send(model, call)
+        instead = None if verdict is None else call.instead(verdict)
+        if instead is not None:
+            self._calls[model] = instead
+            verdict = self._send(model, instead)
+        if verdict is not None and has_begun_to_answer(verdict):
+            return replace(verdict, kind=VerdictKind.SUCCESS)
+        return verdict
+
+    def _send(self, model: str, call: SmallestCall) -> Verdict | None:
+        quota = self._binding.quota(model)
+        if quota.limits and not self._storage.reserve(quota.limits, [quota.costs(SMALLEST_CALL_TOKENS)]).granted:
+            return None
+        return _verdict(self._binding, lambda: self._client.post(call.endpoint, call.body(), read_timeout_s=TIMEOUT_S))
 
 
-def _smallest_call(model: str) -> tuple[str, bytes]:
-    """Endpoint and body. The name of `user` keeps each probe apart from every other."""
-    user = f"keyfleet-probe-{uuid.uuid4().hex[:12]}"
-    if "embed" in model:
-        return "/v1/embeddings", json.dumps({"model": model, "input": "Hi", "user": user}).encode()
-    messages = [{"role": "user", "content": "Hi"}]
-    body = {"model": model, "messages": messages, "max_tokens": 1, "user": user}
-    return "/v1/chat/completions", json.dumps(body).encode()
+class KeyProbe:
+    """Probes a worker's key for what holds it: with the free call where that tells, else with the smallest one."""
+
+    def __init__(
+        self,
+        client: ProviderClient,
+        binding: KeyBinding,
+        storage: ExactRedisStorage,
+        models: Callable[[], Sequence[str]],
+    ) -> None:
+        """`models` are those that the worker serves now."""
+        self._client = client
+        self._binding = binding
+        self._paid = PaidProbe(client, binding, storage)
+        self._models = models
+        self._turn = 0
+
+    def ask(self, hold: Hold, has_relapsed: bool) -> Verdict | None:
+        """What the provider says; None where it can't be asked now.
+
+        The free call isn't trusted where the key was refused again after it: some servers show their models to
+        anybody. Where the smallest call of one model tells nothing, it is another model's turn the next time.
+        """
+        if hold.state is not KeyState.OUT_OF_CREDIT and not has_relapsed:
+            return ask_freely(self._client, self._binding)
+        models = self._models()
+        if not models:
+            return None
+        verdict = self._paid.ask(models[self._turn % len(models)])
+        if verdict is not None and verdict.kind in (VerdictKind.FINAL, VerdictKind.MODEL_LOST):
+            self._turn += 1
+        return verdict
 
 
 def _verdict(binding: KeyBinding, call: Callable[[], Answer]) -> Verdict:

@@ -32,7 +32,7 @@ from keyfleet_workers.dispatch.key_health import KeyHealth
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.taker import Taker
 from keyfleet_workers.dispatch.waits import Waits
-from keyfleet_workers.holds import Hold, Holds, KeyScopes, KeyState
+from keyfleet_workers.holds import Holds, KeyScopes
 from keyfleet_workers.housekeeping import Housekeeping
 from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.lease_keeper import LeaseKeeper
@@ -40,8 +40,8 @@ from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
 from keyfleet_workers.limiter.ramps import Ramps
 from keyfleet_workers.output_means import OutputMeans
-from keyfleet_workers.probing import ask_for_credit, ask_freely
-from keyfleet_workers.provider import ProviderClient, Verdict
+from keyfleet_workers.probing import KeyProbe
+from keyfleet_workers.provider import ProviderClient
 from keyfleet_workers.provider.client import ReadOnceEnvironment
 from keyfleet_workers.worker_status import WorkerStatus
 
@@ -123,8 +123,9 @@ class WorkerRuntime:
 
     def _make_housekeeping(self, client: redis.Redis, watch: ServerWatch, transitions: Transitions) -> Housekeeping:
         fleet = self._settings.fleet
+        probe = KeyProbe(self._provider, self._binding, self._storage, self._served_models)
         key_watch = KeyWatch(
-            self._holds, self.scopes, self._ask, on_free=self._resume_all, on_set_aside=self._on_set_aside
+            self._holds, self.scopes, probe.ask, on_free=self._resume_all, on_set_aside=self._on_set_aside
         )
         return Housekeeping(
             client=client,
@@ -183,12 +184,8 @@ class WorkerRuntime:
             outputs=self._outputs,
         )
 
-    def _ask(self, hold: Hold) -> Verdict | None:
-        """Probe what `hold` says of the key."""
-        if hold.state is not KeyState.OUT_OF_CREDIT:
-            return ask_freely(self._provider, self._binding)
-        model = next((model_of(queue) for queue in sorted(self.consumption.served())), None)
-        return ask_for_credit(self._provider, self._binding, model, self._storage) if model else None
+    def _served_models(self) -> list[str]:
+        return [model_of(queue) for queue in sorted(self.consumption.served())]
 
     def _resume_all(self) -> None:
         for queue in self.consumption.served():

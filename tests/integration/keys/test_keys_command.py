@@ -7,6 +7,7 @@ from typing import Any
 
 from keyfleet.running.fleet_status import read_fleet_status
 from keyfleet.sim import SimConfig, SimKey, SimLatency, parse_limits
+from keyfleet_workers.holds import Holds, KeyState
 from support import Command, Place, ServerProcess, bare_line, sim_key, wait_until, write_lines
 from support.fixtures import StartSim
 from support.ledger_check import assert_promises_kept
@@ -100,6 +101,29 @@ def test_of_credit_only_a_call_that_is_paid_tells(place: Place, start_sim: Start
     assert probed.said("a: works; it stays out of credit: only a call that is paid tells of credit")
     probed = place.run("keys", "probe", "a", "--model", "sim-model")
     assert (probed.code, said(probed)) == (0, ["a: works"])
+
+
+def test_a_key_that_was_refused_again_after_a_free_call_needs_one_that_is_paid(
+    place: Place, start_sim: StartSim, broker: ServerProcess
+) -> None:
+    sim = start_sim(SimConfig(keys=(A,), models=("sim-model",)))
+    place.write_keys(sim, (A,))
+    place.settings["KEYFLEET_BROKER_URL"] = broker.url
+    sim.set_behaviour("a", "revoked")
+    assert place.run("keys", "probe", "a").code == 1
+    with broker.client() as client:
+        (name,) = client.scan_iter("{keyfleet}:hold:key:*:refused")
+        holds, scope = Holds(client), name.decode().removeprefix("{keyfleet}:hold:")
+        holds.lift_after_probe(*holds.read([scope]))
+        assert holds.set(scope, KeyState.REVOKED, "again", None)
+    sim.set_behaviour("a", "ok")
+    probed = place.run("keys", "probe", "a")
+    assert (probed.code, probed.said("a: works; it stays revoked: it was refused again")) == (1, True)
+    probed = place.run("keys", "probe", "a", "--model", "no-such-model")
+    assert (probed.code, probed.said("a: is answered, though no-such-model can't be called so")) == (1, True)
+    probed = place.run("keys", "probe", "a", "--model", "sim-model")
+    assert (probed.code, said(probed)) == (0, ["a: works"])
+    assert listed(place)["a"]["state"] == "ready"
 
 
 def test_a_worker_that_left_its_key_comes_back_as_soon_as_it_is_enabled(

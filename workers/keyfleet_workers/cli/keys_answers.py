@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from keyfleet_workers.probing import still_holds
+from keyfleet_workers.holds import KeyState
+from keyfleet_workers.probing import lifts
 from keyfleet_workers.provider import Verdict, VerdictKind
 
-__all__ = ["in_words", "provider_words", "works"]
+__all__ = ["in_words", "pays", "provider_words", "works"]
 
 MOST_CHARACTERS = 200
 """Longest part of a provider's words that is shown."""
@@ -23,12 +24,18 @@ _WORDS = {
 
 def works(verdict: Verdict) -> bool:
     """Whether the provider takes the key. A server that has no list of models has taken it as well."""
-    return not still_holds(verdict)
+    return lifts(KeyState.REVOKED, verdict)
 
 
-def in_words(verdict: Verdict) -> str:
-    """What came back, with the provider's words unless all is well."""
-    words = _WORDS.get(verdict.kind, "is answered, though not with a list of models")
+def pays(verdict: Verdict) -> bool:
+    """Whether a call that has to be paid was let through, or would have been but for a limit."""
+    return lifts(KeyState.OUT_OF_CREDIT, verdict)
+
+
+def in_words(verdict: Verdict, *, model: str | None = None) -> str:
+    """What came back, with the provider's words unless all is well; from `model`, or from the list of models."""
+    answered = "not with a list of models" if model is None else f"{model} can't be called so"
+    words = _WORDS.get(verdict.kind, f"is answered, though {answered}")
     if verdict.kind is VerdictKind.SUCCESS:
         return words
     return f"{words} ({provider_words(verdict).removeprefix(f'{verdict.kind.value}: ')})"
