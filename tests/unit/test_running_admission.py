@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -26,7 +27,8 @@ def key(name: str, *tokens: str, model: str | None = None, headroom: float = 0.0
 
 def parsed(fields: dict[str, Any], line_format: LineFormat = "bare", url: str | None = None) -> ParsedLine:
     raw = json.dumps(fields).encode()
-    return LineParser(line_format, url).parse(InputLine(7, 0, len(raw) + 1, raw))
+    with closing(LineParser(line_format, url)) as parser:
+        return parser.parse(InputLine(7, 0, len(raw) + 1, raw))
 
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello there"}], "max_tokens": 50}

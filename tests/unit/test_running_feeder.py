@@ -70,14 +70,16 @@ class Case:
         self.format: LineFormat = "bare"
         self.stopping = threading.Event()
         self._feeder: Feeder | None = None
+        self.parser: LineParser | None = None
 
     def start(self) -> Feeder:
         def on_invalid(line: InputLine, error: InvalidRequest) -> None:
             self.invalid.append((line.number, error.code))
 
+        self.parser = LineParser(self.format)
         self._feeder = Feeder(
             self.lines,
-            LineParser(self.format),
+            self.parser,
             Admission(None, None),
             cast(Acceptor, self.ledger),
             self.window,
@@ -103,6 +105,8 @@ class Case:
         if self._feeder is not None:
             self._feeder.join(10.0)
         self.lines.close()
+        if self.parser is not None:
+            self.parser.close()
 
 
 @pytest.fixture
