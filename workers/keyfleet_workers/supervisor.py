@@ -203,6 +203,8 @@ class Supervisor:
                 child.lease = None
 
     def _end_children(self) -> None:
+        if self._children and not self.end_with_stdin:
+            logger.warning("stopping: calls under way are finished first; the same signal again ends at once")
         for child in [child for child in self._children if child.leave_by_s is None]:
             self._drain(child)
         told_at_once = False
