@@ -18,7 +18,7 @@ from keyfleet_workers.dispatch.key_health import ALONE_GRACE_S, ALONE_LOOK_MS, M
 from keyfleet_workers.dispatch.trouble import LIMITED_FORGIVEN
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.provider import CallFailed
-from keyfleet_workers.provider.verdict import CallFailure
+from keyfleet_workers.provider.verdict import DAY_LIMIT_REST_MS, CallFailure
 from support.call_case import COST, CallCase, CallClock, handed_back
 
 PROXY = SecretReference("http://proxy:8080")
@@ -257,6 +257,12 @@ def test_a_limit_of_a_day_lets_the_quota_rest(case: CallCase) -> None:
     ((scope, reason, rest_ms),) = case.rests
     assert (scope, reason.partition(":")[0]) == ("quota:quota", "resting")
     assert rest_ms == pytest.approx(432_000, abs=1000)
+
+
+def test_a_limit_of_a_day_that_does_not_say_until_when_rests_for_minutes(case: CallCase) -> None:
+    answer(case, 429, error("rate_limit_exceeded", "Rate limit reached for m on requests per day. Limit: 200 / day."))
+    ((_, reason, rest_ms),) = case.rests
+    assert (reason.partition(":")[0], rest_ms) == ("resting", DAY_LIMIT_REST_MS)
 
 
 def test_a_provider_that_asks_to_slow_down_slows_the_quota(case: CallCase) -> None:

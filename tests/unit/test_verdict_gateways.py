@@ -9,6 +9,7 @@ import pytest
 
 from keyfleet.config import PROVIDERS, Provider
 from keyfleet_workers.provider import Verdict, VerdictKind, classify
+from keyfleet_workers.provider.verdict import DAY_LIMIT_REST_MS, DEFAULT_COOLDOWN_MS
 
 FINAL, RETRYABLE, RATE_LIMITED = VerdictKind.FINAL, VerdictKind.RETRYABLE, VerdictKind.RATE_LIMITED
 OUT_OF_CREDIT, REVOKED, MODEL_LOST = VerdictKind.OUT_OF_CREDIT, VerdictKind.REVOKED, VerdictKind.MODEL_LOST
@@ -151,6 +152,27 @@ def test_what_a_project_may_spend_is_told_apart_from_what_the_account_has(
 ) -> None:
     verdict = verdict_of(provider, status, document)
     assert (verdict.kind, verdict.is_own_budget) == (OUT_OF_CREDIT, is_own)
+
+
+@pytest.mark.parametrize(
+    ("message", "headers", "wait_ms"),
+    [
+        # https://github.com/Gitlawb/openclaude/issues/936, of OpenRouter
+        ("Rate limit exceeded: free-models-per-day. Add 10 credits", {}, DAY_LIMIT_REST_MS),
+        ("You have used your daily quota", {}, DAY_LIMIT_REST_MS),
+        ("Rate limit of 50 per 86400s exceeded for UserByModelByDay.", {}, DAY_LIMIT_REST_MS),
+        ("You have used your daily quota", {"retry-after": "0"}, DAY_LIMIT_REST_MS),
+        ("You have used your daily quota", {"retry-after": "40"}, 40_000),
+        ("Limits are per minute and per day", {}, DEFAULT_COOLDOWN_MS),
+        ("Rate limit exceeded: free-models-per-min.", {}, DEFAULT_COOLDOWN_MS),
+        ("busy", {}, DEFAULT_COOLDOWN_MS),
+    ],
+)
+def test_a_limit_of_a_day_that_tells_no_wait_is_not_asked_about_every_second(
+    message: str, headers: dict[str, str], wait_ms: int
+) -> None:
+    verdict = classify("compatible", 429, headers, json.dumps(error(message)).encode())
+    assert (verdict.kind, verdict.wait_ms) == (RATE_LIMITED, wait_ms)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from keyfleet_workers.provider import SaidLimit, Verdict, VerdictKind, classify
+from keyfleet_workers.provider.verdict import DAY_LIMIT_REST_MS
 
 FINAL, RETRYABLE, RATE_LIMITED = VerdictKind.FINAL, VerdictKind.RETRYABLE, VerdictKind.RATE_LIMITED
 OUT_OF_CREDIT, REVOKED, MODEL_LOST = VerdictKind.OUT_OF_CREDIT, VerdictKind.REVOKED, VerdictKind.MODEL_LOST
@@ -185,7 +186,7 @@ def test_an_error_means_what_its_document_says(
             "Rate limit reached for gpt-4 in organization org-1 on requests per day. Limit: 10000 / day.",
             SaidLimit("requests", 10_000, 86_400, None),
             True,
-            1000,
+            DAY_LIMIT_REST_MS,
         ),
     ],
 )

@@ -10,7 +10,14 @@ from keyfleet.config import Provider
 from keyfleet_workers.provider.dialects import QUOTA_CODES
 from keyfleet_workers.provider.error_body import ErrorBody
 from keyfleet_workers.provider.said_limit import DAY_S, said_limit, speaks_of_a_day, speaks_of_a_minute
-from keyfleet_workers.provider.verdict import DEFAULT_COOLDOWN_MS, UNUSABLE_REST_MS, SaidLimit, Verdict, VerdictKind
+from keyfleet_workers.provider.verdict import (
+    DAY_LIMIT_REST_MS,
+    DEFAULT_COOLDOWN_MS,
+    UNUSABLE_REST_MS,
+    SaidLimit,
+    Verdict,
+    VerdictKind,
+)
 
 __all__ = ["Refusal", "payment_verdict", "rate_verdict", "volume_verdict"]
 
@@ -115,12 +122,15 @@ def _is_about_money(refusal: Refusal) -> bool:
 
 def _rate_limited(refusal: Refusal, said: SaidLimit | None) -> Verdict:
     error = refusal.error
-    is_day_limit = said.window_s >= DAY_S if said else speaks_of_a_day(_ADDRESS.sub("", error.text))
+    words = _ADDRESS.sub("", error.text)
+    is_day_limit = said.window_s >= DAY_S if said else speaks_of_a_day(words)
+    is_only_of_a_day = is_day_limit and (said is not None or not speaks_of_a_minute(words))
     return Verdict(
         VerdictKind.RATE_LIMITED,
         error.code_or("rate_limited"),
         error.message,
-        refusal.wait_ms or DEFAULT_COOLDOWN_MS,  # a wait of 0 gives none, as for OpenAI's official client
+        # a wait of 0 gives none, as for OpenAI's official client
+        refusal.wait_ms or (DAY_LIMIT_REST_MS if is_only_of_a_day else DEFAULT_COOLDOWN_MS),
         refusal.document,
         slow_down="slow_down" in error.names or _SLOW_DOWN.search(error.message) is not None,
         is_day_limit=is_day_limit,

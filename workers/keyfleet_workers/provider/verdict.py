@@ -81,6 +81,9 @@ class Verdict:
 DEFAULT_COOLDOWN_MS = 1000
 """Rest of a quota after a 429 that doesn't say how long (ms)."""
 
+DAY_LIMIT_REST_MS = 600_000
+"""The same where it is a limit of a day, of which a little may be free again at any time (ms)."""
+
 UNUSABLE_REST_MS = 60_000
 """Rest of a key that was refused or is out of credit, before it is asked again (ms)."""
 
