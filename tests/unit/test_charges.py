@@ -58,6 +58,15 @@ def test_what_was_not_used_is_given_back_as_the_provider_does_or_the_key_says(
     assert case.settlements() == ([Settlement(5000, 5000, (1, COST), (0, 10 - COST))] if is_refunded else [])
 
 
+@pytest.mark.parametrize(("written", "delta_tokens"), [(2, 12 - COST), (60, 70 - COST)])
+def test_a_call_of_anthropics_own_interface_is_settled_too(clock: CallClock, written: int, delta_tokens: int) -> None:
+    case = CallCase(clock, provider="anthropic")
+    usage = {"input_tokens": 7, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 900}
+    case.provider.document = {"content": [], "usage": {**usage, "output_tokens": written}}
+    case.run()
+    assert case.settlements() == [Settlement(5000, 5000, (1, COST), (0, delta_tokens))]
+
+
 def test_a_call_is_charged_to_limits_that_its_own_answer_has_told(clock: CallClock, stand_in: StandIn) -> None:
     case = CallCase(clock, learns_on=stand_in.client())
     case.provider.headers |= headers(remaining_requests="59", remaining_tokens="900")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 from requests.structures import CaseInsensitiveDict
 
@@ -12,6 +11,7 @@ from keyfleet.config import HIDDEN
 from keyfleet.contract import AttemptError, Outcome
 from keyfleet.ledger import Taken
 from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.dispatch.usage import tokens_used
 from keyfleet_workers.provider import Answer, Verdict
 
 __all__ = ["error_of", "failure", "never_sent", "success", "tokens_used", "without_secrets"]
@@ -85,10 +85,3 @@ def never_sent(key: str, attempts: tuple[AttemptError, ...], *, code: str, messa
         errors=(*attempts, error),
         finished_s=time.time(),
     )
-
-
-def tokens_used(document: Any) -> int | None:
-    """The usage that an answer reports: `usage.total_tokens` in all of OpenAI's answers; None where it has none."""
-    usage = document.get("usage") if isinstance(document, dict) else None
-    total = usage.get("total_tokens") if isinstance(usage, dict) else None
-    return total if isinstance(total, int) and total >= 0 else None
