@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import importlib
 import pkgutil
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,9 +128,9 @@ def holders(tmp_path: Path) -> Iterator[list[Any]]:
 def reached_from(things: list[Any]) -> list[Any]:
     """All objects of ours that can be reached from `things`, through any containers and closures."""
     seen: dict[int, Any] = {}
-    waiting = list(things)
+    waiting = deque(things)
     while waiting:
-        thing = waiting.pop()
+        thing = waiting.popleft()  # the nearest first: the rest of the process is within reach too, and has no end
         is_code = isinstance(thing, (type, type(dataclasses))) or callable(getattr(thing, "__globals__", None))
         if id(thing) not in seen and not is_code and len(seen) < 500_000:
             seen[id(thing)] = thing
