@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from keyfleet.config import Environment, KeyConfig, ModelLimits, ModelSettings, SecretReference, parse_limits
+from keyfleet.config import Environment, KeyConfig, ModelLimits, ModelSettings, ProxyUrl, SecretReference, parse_limits
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.holds import Hold, KeyState
 from keyfleet_workers.limiter import ExactRedisStorage
@@ -46,6 +46,8 @@ class Provider:
         self.asked: list[tuple[str, dict[str, Any] | None]] = []
         self.status = 200
         self.document: Any = {"object": "list", "data": []}
+        self.page: bytes | None = None
+        """In place of the document."""
         self.error: Exception | None = None
         self.refuses: dict[str, tuple[str, str]] = {}
         """Code and message with which it refuses what has a field, or is sent to an endpoint, of this name."""
@@ -64,7 +66,7 @@ class Provider:
         if refusal is not None:
             document = {"error": {"code": refusal[0], "message": refusal[1], "type": "invalid_request_error"}}
             return Answer(400, {}, json.dumps(document).encode(), 0.0, 0.0)
-        return Answer(self.status, {}, json.dumps(self.document).encode(), 0.0, 0.0)
+        return Answer(self.status, {}, self.page or json.dumps(self.document).encode(), 0.0, 0.0)
 
 
 class Case:
@@ -259,6 +261,20 @@ def test_no_answer_is_no_reason_to_use_the_key_again(case: Case, failure: CallFa
     verdict = ask_freely(case.client, case.binding)
     assert not lifts(REVOKED, verdict)
     assert not lifts(OUT_OF_CREDIT, verdict)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "kind"),
+    [("http://models.example/v1", VerdictKind.UNREACHABLE), ("https://models.example/v1", VerdictKind.RETRYABLE)],
+)
+def test_a_page_that_the_proxy_may_have_sent_itself_is_told_from_the_providers(
+    base_url: str, kind: VerdictKind
+) -> None:
+    config = KeyConfig("one", SecretReference("${KEY}"), proxy=ProxyUrl("http://proxy:8080"), base_url=base_url)
+    provider = Provider()
+    provider.status, provider.page = 503, b"<html>no way</html>"
+    binding = KeyBinding(config, Environment({"KEY": SECRET}))
+    assert ask_freely(cast(ProviderClient, provider), binding).kind is kind
 
 
 def test_a_secret_that_the_provider_repeats_is_in_no_verdict(case: Case) -> None:

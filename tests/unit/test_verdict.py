@@ -86,6 +86,27 @@ def test_an_error_page_of_the_proxys_own_is_no_outage_of_the_provider(status: in
     assert classify("openai", status, headers, answer, via_proxy=True).kind is (FINAL if status == 404 else RETRYABLE)
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (502, HTML, UNREACHABLE),
+        (503, HTML, UNREACHABLE),
+        (504, HTML, UNREACHABLE),
+        (500, HTML, RETRYABLE),
+        (404, HTML, FINAL),
+        (503, b"upstream connect error", RETRYABLE),
+        (503, b'{"error": {"message": "overloaded"}}', RETRYABLE),
+    ],
+)
+def test_a_page_of_a_proxy_that_can_not_get_through_is_known_where_it_can_answer_itself(
+    status: int, body: bytes, kind: VerdictKind
+) -> None:
+    assert classify("compatible", status, {}, body, via_proxy=True, is_plain=True).kind is kind
+    otherwise = FINAL if status == 404 else RETRYABLE
+    assert classify("compatible", status, {}, body, via_proxy=True).kind is otherwise, "TLS lets nobody answer for it"
+    assert classify("compatible", status, {}, body, is_plain=True).kind is otherwise, "it is the provider's own"
+
+
 @every_provider
 def test_a_blocked_region_is_unreachable_and_never_revoked(provider: Provider) -> None:
     body = b'{"error": {"code": "unsupported_country_region_territory", "message": "Country, region not supported"}}'
@@ -147,9 +168,13 @@ def test_what_may_pass_is_tried_again(provider: Provider, status: int) -> None:
         ).map(lambda value: json.dumps(value).encode()),
     ),
     via_proxy=st.booleans(),
+    is_plain=st.booleans(),
 )
-def test_no_answer_breaks_the_classifier(provider: Provider, status: int, body: bytes, via_proxy: bool) -> None:
-    verdict = classify(provider, status, {"retry-after": "x", "location": "//["}, body, via_proxy=via_proxy)
+def test_no_answer_breaks_the_classifier(
+    provider: Provider, status: int, body: bytes, via_proxy: bool, is_plain: bool
+) -> None:
+    headers = {"retry-after": "x", "location": "//["}
+    verdict = classify(provider, status, headers, body, via_proxy=via_proxy, is_plain=is_plain)
     assert verdict.kind in VerdictKind
     assert len(verdict.message) < MAX_MESSAGE_CHARACTERS + 100
     assert verdict.message.isprintable()

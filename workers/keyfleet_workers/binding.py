@@ -80,6 +80,11 @@ class KeyBinding:
         """The proxy's address, with its password."""
         return self._proxy.reveal() if self._proxy else None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether calls go in plain HTTP, which a proxy on the way can answer itself."""
+        return self.base_url.lower().startswith("http://")
+
     def headers(self) -> dict[str, str]:
         """The headers that present the key, with the secret."""
         secret = self._secret.reveal()

@@ -124,5 +124,12 @@ def _verdict(binding: KeyBinding, call: Callable[[], Answer]) -> Verdict:
     except CallFailed as error:
         return classify_failure(error.failure, str(error))
     body = binding.error_without_traces(answer.body)
-    via_proxy = binding.proxy_url is not None
-    return classify(binding.provider, answer.status, answer.headers, body, now_s=time.time(), via_proxy=via_proxy)
+    return classify(
+        binding.provider,
+        answer.status,
+        answer.headers,
+        body,
+        now_s=time.time(),
+        via_proxy=binding.proxy_url is not None,
+        is_plain=binding.is_plain,
+    )

@@ -28,6 +28,9 @@ ABOUT_THE_KEY = frozenset({401, 402, 403})
 _PROXIES = ("squid", "tinyproxy", "privoxy", "mitmproxy")
 """How proxies begin their `server` header in answers of their own."""
 
+GATEWAY_FAILURES = frozenset({502, 503, 504})
+"""Statuses of whoever passes a call on and can't."""
+
 _SLOW_DOWN = "slow_down"
 
 
@@ -38,7 +41,9 @@ class _Answer:
     headers: Mapping[str, str] = field(repr=False)
     document: Any = field(repr=False)
     error: ErrorBody
+    is_page: bool
     via_proxy: bool
+    is_plain: bool
     wait_ms: int | None
 
 
@@ -50,11 +55,13 @@ def classify(
     *,
     now_s: float = 0.0,
     via_proxy: bool = False,
+    is_plain: bool = False,
 ) -> Verdict:
     """The meaning of an answer to a call with a key for `provider`.
 
     `headers` must be case-insensitive or have lower-case names. `now_s` is the wall clock in seconds since the epoch,
     for waits that are told as dates. `via_proxy`: the call went through a proxy, which is then named in messages.
+    `is_plain`: in plain HTTP, so that the proxy may have answered in the provider's place.
     """
     document, is_good = read_document(body), 200 <= status < 300
     if is_good and document is None:
@@ -65,7 +72,8 @@ def classify(
     if is_good:
         status = hidden_status(error, DIALECTS[provider])
     wait_ms = wait_asked_ms(headers, now_s=now_s, message=error.text)
-    return _refused(_Answer(provider, status, headers, document, error, via_proxy, wait_ms))
+    is_page = document is None and is_html(headers, body)
+    return _refused(_Answer(provider, status, headers, document, error, is_page, via_proxy, is_plain, wait_ms))
 
 
 def _no_document(headers: Mapping[str, str], body: bytes, via_proxy: bool) -> Verdict:
@@ -88,7 +96,7 @@ def _in_between(answer: _Answer) -> Verdict | None:
         return _unreachable("redirected", message, answer.via_proxy)
     if status == 407:
         return _unreachable(f"http_{status}", "the proxy wants other credentials (407)", answer.via_proxy)
-    if status >= 400 and answer.document is None and answer.via_proxy and _is_of_a_proxy(answer.headers):
+    if status >= 400 and answer.document is None and answer.via_proxy and _is_of_a_proxy(answer):
         return _unreachable(f"http_{status}", f"the proxy answered {status} itself", answer.via_proxy)
     if status in ABOUT_THE_KEY and answer.document is None:
         message = f"an answer {status} that is no JSON, so it is not the provider's"
@@ -141,9 +149,15 @@ def _unreachable(code: str, message: str, via_proxy: bool, document: Any = None)
     return Verdict(VerdictKind.UNREACHABLE, code, text, UNREACHABLE_REST_MS, document)
 
 
-def _is_of_a_proxy(headers: Mapping[str, str]) -> bool:
-    server = (headers.get("server") or "").lower()
-    return headers.get("x-squid-error") is not None or server.startswith(_PROXIES)
+def _is_of_a_proxy(answer: _Answer) -> bool:
+    """Whether the proxy, not the provider, must have answered: it says so, or a page says that it can't get through.
+
+    Providers' interfaces answer in JSON. Through TLS a proxy can't answer in their place: there a page is their own.
+    """
+    server = (answer.headers.get("server") or "").lower()
+    if answer.headers.get("x-squid-error") is not None or server.startswith(_PROXIES):
+        return True
+    return answer.is_plain and answer.is_page and answer.status in GATEWAY_FAILURES
 
 
 def _host(location: str | None) -> str | None:
