@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +10,6 @@ import redis
 from keyfleet_workers.holds import Hold, Holds, KeyScopes, KeyState
 from keyfleet_workers.key_watch import PROBE_FIRST_S, PROBE_LONGEST_S, KeyWatch
 from keyfleet_workers.provider import Verdict, VerdictKind
-from support.events import wait_until
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
@@ -60,7 +58,8 @@ class Host:
     def look(self) -> None:
         """One beat; the probe that it may begin has ended after it."""
         self.watch.look(self.clock.now_ms)
-        wait_until(lambda: not any(one.name == "keyfleet-probe" for one in threading.enumerate()), "the probe ends")
+        if self.watch._probe is not None:
+            self.watch._probe.join(30.0)
 
     def look_for(self, duration_s: float, step_s: float = 5.0) -> None:
         for _ in range(round(duration_s / step_s)):
