@@ -121,6 +121,7 @@ def test_only_a_403_that_speaks_of_access_to_a_model_loses_it() -> None:
         # https://github.com/anthropics/claude-code/issues/72457
         "This organization has been disabled.",
         "This API key was permanently disabled.",
+        "Your account has been disabled and has no access to any model.",
     ],
 )
 def test_a_deactivated_account_is_told_by_words_alone(provider: Provider, status: int, message: str) -> None:

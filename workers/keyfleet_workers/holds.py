@@ -155,7 +155,7 @@ class Holds:
 
     def has_relapsed(self, scope: str) -> bool:
         """Whether the hold that stands was lifted by a probe before, wrongly. Raises redis.RedisError."""
-        return bool(self._client.exists(redis_keys.lifted(scope)))
+        return self._client.get(redis_keys.lifted(scope)) is not None
 
     def read(self, scopes: Sequence[str]) -> list[Hold]:
         """The holds that stand among `scopes`, in their order. Raises redis.RedisError."""

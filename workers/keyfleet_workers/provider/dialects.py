@@ -119,7 +119,7 @@ _GATEWAY_NAMES = {
     **_all(_REVOKED, "expired_key", "token_not_found_in_db"),
     **_all(_LOST, *(f"{owner}_model_access_denied" for owner in ("key", "team", "user", "org", "project"))),
 }
-_ANYWHERE = (_ADDRESS_REFUSED, _REGION_REFUSED, _SPENT, _NO_MODEL, _NO_ACCESS, _TOKEN_WITHOUT_MODEL, _DEACTIVATED)
+_ANYWHERE = (_ADDRESS_REFUSED, _REGION_REFUSED, _SPENT, _NO_MODEL, _DEACTIVATED, _NO_ACCESS, _TOKEN_WITHOUT_MODEL)
 
 # https://help.openai.com/en/articles/6891839-api-error-codes, /6614457-troubleshooting-api-usage-and-spend-limits
 _OPENAI_NAMES = {
