@@ -185,6 +185,19 @@ def test_the_form_that_a_model_takes_is_remembered(stand_in: StandIn) -> None:
     assert [("max_tokens" in body) for body in case.bodies()] == [True, False, False]
 
 
+def test_a_form_that_is_no_better_is_not_remembered(stand_in: StandIn) -> None:
+    case = Case(stand_in)
+    case.provider.refuses = {
+        "/v1/chat/completions": ("unsupported", RESPONSES),
+        "/v1/responses": ("unknown_url", "Invalid URL"),
+    }
+    assert case.ask("m").kind is VerdictKind.FINAL
+    stand_in.clock.advance_ms(61_000)
+    case.provider.refuses = {}
+    assert case.ask("m").kind is VerdictKind.SUCCESS
+    assert case.asked()[-1][0] == "/v1/chat/completions"
+
+
 def test_a_refusal_of_another_kind_is_not_tried_in_another_form(case: Case) -> None:
     case.provider.refuses = {"model": ("bad_request", "'messages' is wrong")}
     assert case.ask("m").kind is VerdictKind.FINAL

@@ -67,21 +67,24 @@ class PaidProbe:
         Only a call that would have to be paid tells whether it could be. One that is refused for its form is made once
         more in the form that the refusal names.
         """
-        call = self._calls.get(model) or SmallestCall.of(self._binding.alias(model) or model, self._binding.provider)
+        known = self._calls.pop(model, None)
+        call = known or SmallestCall.of(self._binding.alias(model) or model, self._binding.provider)
         verdict = self._send(model, call)
         instead = None if verdict is None else call.instead(verdict)
         if instead is not None:
-            self._calls[model] = instead
-            verdict = self._send(model, instead)
-        if verdict is not None and has_begun_to_answer(verdict):
-            return replace(verdict, kind=VerdictKind.SUCCESS)
+            call, verdict = instead, self._send(model, instead)
+        if verdict is None or not _tells_nothing(verdict):
+            self._calls[model] = call
         return verdict
 
     def _send(self, model: str, call: SmallestCall) -> Verdict | None:
         quota = self._binding.quota(model)
         if quota.limits and not self._storage.reserve(quota.limits, [quota.costs(SMALLEST_CALL_TOKENS)]).granted:
             return None
-        return _verdict(self._binding, lambda: self._client.post(call.endpoint, call.body(), read_timeout_s=TIMEOUT_S))
+        verdict = _verdict(
+            self._binding, lambda: self._client.post(call.endpoint, call.body(), read_timeout_s=TIMEOUT_S)
+        )
+        return replace(verdict, kind=VerdictKind.SUCCESS) if has_begun_to_answer(verdict) else verdict
 
 
 class KeyProbe:
@@ -113,9 +116,14 @@ class KeyProbe:
         if not models:
             return None
         verdict = self._paid.ask(models[self._turn % len(models)])
-        if verdict is not None and verdict.kind in (VerdictKind.FINAL, VerdictKind.MODEL_LOST):
+        if verdict is not None and _tells_nothing(verdict):
             self._turn += 1
         return verdict
+
+
+def _tells_nothing(verdict: Verdict) -> bool:
+    """Whether the call wasn't as the provider wants it, so that its price was perhaps not looked at."""
+    return verdict.kind in (VerdictKind.FINAL, VerdictKind.MODEL_LOST)
 
 
 def _verdict(binding: KeyBinding, call: Callable[[], Answer]) -> Verdict:

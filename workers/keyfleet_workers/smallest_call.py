@@ -66,7 +66,7 @@ class SmallestCall:
 
     def instead(self, verdict: Verdict) -> SmallestCall | None:
         """The call that the provider's refusal of this one asks for; None where it asks for none."""
-        if verdict.kind not in (VerdictKind.FINAL, VerdictKind.MODEL_LOST) or has_begun_to_answer(verdict):
+        if verdict.kind not in (VerdictKind.FINAL, VerdictKind.MODEL_LOST):
             return None
         endpoint = _OTHER_ENDPOINT.search(verdict.message)
         if endpoint is not None and endpoint[0] not in self.endpoint:
