@@ -23,12 +23,12 @@ build: $(VENV)/installed-dev  ## the wheel and the source archive, in dist/
 	rm -rf dist
 	$(BIN)/python -m build
 
-test-wheel: build  ## the unit and integration tests against the wheel, as users install it
+test-wheel: build  ## the unit tests and whole runs against the wheel, as users install it
 	rm -rf $(VENV)-wheel
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)-wheel/bin/python -m pip install --quiet --group dev dist/*.whl
-	$(VENV)-wheel/bin/python -m pytest -n $(JOBS) --dist loadgroup tests/unit tests/integration
+	$(VENV)-wheel/bin/python -m pytest -n $(JOBS) --dist loadgroup tests/unit tests/integration/run
 
 clean:
 	rm -rf $(VENV) $(VENV)-wheel dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -101,19 +101,19 @@ def test_a_run_is_listed_and_cancelled_in_its_midst_and_goes_on_with_the_same_co
 
 
 def test_failures_are_shown_and_retried_by_reason(place: Place, start_sim: StartSim) -> None:
-    faults = {2: "[[sim:400x1]]", 3: "[[sim:400x1]]", 4: "[[sim:404x1]]"}
+    faults = {2: "[[sim:400x1]]", 3: "[[sim:400x1]]", 4: "[[sim:422x1]]"}
     lines = [bare_line(n, faults.get(n, "")) for n in range(1, 11)]
     sim = prepare(place, start_sim, [*lines, "no JSON"])
     assert place.run("run", "in.jsonl", "--ordered").code == 1
-    assert reasons(place) == {"400 invalid_value": 2, "404 model_not_found": 1, "invalid_json": 1}
-    (group,) = (one for one in jobs(place, "failed", "in_results.jsonl") if one["reason"].startswith("404"))
-    assert (group["example"]["line"], group["example"]["message"]) == (4, "The model does not exist.")
+    assert reasons(place) == {"400 invalid_value": 2, "422 invalid_request_error": 1, "invalid_json": 1}
+    (group,) = (one for one in jobs(place, "failed", "in_results.jsonl") if one["reason"].startswith("422"))
+    assert (group["example"]["line"], group["example"]["message"]) == (4, "The request could not be processed.")
 
     before = calls(sim)
     retried = place.run("jobs", "retry", "in.jsonl", "--reason", "400")
     assert retried.code == 1, retried.stderr
     assert calls(sim) == before + 2
-    assert reasons(place) == {"404 model_not_found": 1, "invalid_json": 1}
+    assert reasons(place) == {"422 invalid_request_error": 1, "invalid_json": 1}
     listed = job(place)
     assert (listed["state"], listed["accepted"], listed["succeeded"], listed["failed"]) == ("done", 11, 9, 2)
     assert place.run("jobs", "retry", listed["id"][:8], "--no-progress").code == 1  # the line that is no JSON

@@ -167,8 +167,15 @@ class CallRunner:
         return verdict, answer
 
     def _classify(self, answer: Answer, now_s: float) -> Verdict:
-        provider, status = self._binding.provider, answer.status
-        return classify(provider, status, answer.headers, answer.body, now_s=now_s, via_proxy=self._via_proxy)
+        return classify(
+            self._binding.provider,
+            answer.status,
+            answer.headers,
+            answer.body,
+            now_s=now_s,
+            via_proxy=self._via_proxy,
+            is_plain=self._binding.is_plain,
+        )
 
     def _with_limit(self, verdict: Verdict, taken: Taken) -> Verdict:
         """Azure says that a request will never fit, and not what would: anything smaller may."""
