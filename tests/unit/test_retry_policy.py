@@ -31,7 +31,9 @@ def test_backoff_stays_between_half_a_base_and_the_maximum(failures: int, jitter
     assert BASE_DELAY_MS // 2 <= backoff_ms(failures, jitter) <= MAX_DELAY_MS
 
 
-@pytest.mark.parametrize(("asked_ms", "delay_ms"), [(None, 500), (0, 500), (400, 500), (7000, 7000), (3_600_000, 60_000)])
+@pytest.mark.parametrize(
+    ("asked_ms", "delay_ms"), [(None, 500), (0, 500), (400, 500), (7000, 7000), (3_600_000, 60_000)]
+)
 def test_a_longer_wait_that_the_provider_asks_for_counts(asked_ms: int | None, delay_ms: int) -> None:
     assert backoff_ms(1, 0.0, asked_ms) == delay_ms
 
