@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -204,3 +205,16 @@ def test_an_interrupt_while_it_connects_is_one_too(
     session.connect_error = KeyboardInterrupt()
     assert run_job(directory, env=KEYS) == 130
     assert "the same command goes on from here" in said_by(capsys)
+
+
+def test_an_interrupt_that_somebody_elses_code_swallows_is_one_too(
+    session: type[Session], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(self: Session) -> None:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(session, "connect", connect)
+    before = signal.getsignal(signal.SIGINT)
+    assert run_job(directory, env=KEYS) == 130
+    assert signal.getsignal(signal.SIGINT) is before

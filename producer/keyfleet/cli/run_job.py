@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -36,20 +38,39 @@ def run_job(run_options: RunOptions, settings: Settings, env: Environment, *, na
     source = _find_keys(run_options, settings, env)
     session = RunSession(run_options, settings, env, source)
     try:
-        opened = session.open()
-        if opened is not None:
-            return _say_nothing_to_do(console, opened)
-        if source is not None:
-            console.print(source.description, highlight=False, markup=False, soft_wrap=True)
-        if not session.files.lines.resumable:
-            console.print("standard input can't be read twice: an interruption can't be resumed", highlight=False)
-        session.connect()
+        with _noted_interrupts() as noted:
+            opened = session.open()
+            if opened is not None:
+                return _say_nothing_to_do(console, opened)
+            if source is not None:
+                console.print(source.description, highlight=False, markup=False, soft_wrap=True)
+            if not session.files.lines.resumable:
+                console.print("standard input can't be read twice: an interruption can't be resumed", highlight=False)
+            session.connect()
+            if noted:
+                raise KeyboardInterrupt
         return _run_with_progress(console, session, settings, names_output)
     except KeyboardInterrupt:  # before the run, or while its workers end
         console.print("interrupted; the same command goes on from here", highlight=False)
         return int(End.INTERRUPTED.value)
     finally:
         session.close()
+
+
+@contextmanager
+def _noted_interrupts() -> Iterator[list[int]]:
+    """Interrupts that have come, also where somebody else's code swallows the exception, as some imports do."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _find_keys(run_options: RunOptions, settings: Settings, env: Environment) -> KeySource | None:
