@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+import pytest
 import redis
 
 from keyfleet.config import Environment, KeyConfig, SecretReference
 from keyfleet.contract import AttemptError
 from keyfleet.ledger import JobOptions, Taken, Transitions
 from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.dispatch import calls, charges, held, key_health, trouble
 from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.charges import Charges
 from keyfleet_workers.dispatch.chunk_counts import ChunkCounts
@@ -27,7 +29,7 @@ from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.provider import Answer, ProviderClient, SaidLimit
 from keyfleet_workers.quota_pools import Quota
 
-__all__ = ["COST", "SECRET", "CallCase", "CallClock", "handed_back"]
+__all__ = ["COST", "SECRET", "CallCase", "CallClock", "clock_calls", "handed_back"]
 
 LIMITS = (QuotaLimit("r", "requests", 60, 60_000, 100), QuotaLimit("t", "tokens", 1000, 10_000, 100))
 
@@ -45,6 +47,14 @@ class CallClock:
 
     def __call__(self) -> float:
         return self.now_s
+
+
+def clock_calls(monkeypatch: pytest.MonkeyPatch) -> CallClock:
+    """A clock that everything about a call goes by."""
+    clock = CallClock()
+    for module in (calls, charges, held, key_health, trouble):
+        monkeypatch.setattr(module, "elapsed_s", clock)
+    return clock
 
 
 class Provider:

@@ -11,22 +11,15 @@ import redis
 
 from keyfleet.contract import AttemptError
 from keyfleet.ledger import Finish, Retry
-from keyfleet_workers.dispatch import calls as calls_module
-from keyfleet_workers.dispatch import charges as charges_module
-from keyfleet_workers.dispatch import held as held_module
-from keyfleet_workers.dispatch import trouble as trouble_module
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import CallFailure
-from support.call_case import COST, SECRET, CallCase, CallClock, handed_back
+from support.call_case import COST, SECRET, CallCase, CallClock, clock_calls, handed_back
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
-    clock = CallClock()
-    for module in (calls_module, charges_module, held_module, trouble_module):
-        monkeypatch.setattr(module, "elapsed_s", clock)
-    return clock
+    return clock_calls(monkeypatch)
 
 
 @pytest.fixture

@@ -9,21 +9,15 @@ import pytest
 
 from keyfleet.config import ModelLimits, ModelSettings
 from keyfleet.ledger import Finish
-from keyfleet_workers.dispatch import calls as calls_module
-from keyfleet_workers.dispatch import charges as charges_module
-from keyfleet_workers.dispatch import held as held_module
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import CallFailure
-from support.call_case import COST, SECRET, CallCase, CallClock, handed_back
+from support.call_case import COST, SECRET, CallCase, CallClock, clock_calls, handed_back
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
-    clock = CallClock()
-    for module in (calls_module, charges_module, held_module):
-        monkeypatch.setattr(module, "elapsed_s", clock)
-    return clock
+    return clock_calls(monkeypatch)
 
 
 def test_a_model_is_asked_for_by_its_name_at_the_provider(clock: CallClock) -> None:

@@ -8,13 +8,9 @@ import pytest
 import redis
 
 from keyfleet.config import REFUNDS, ModelLimits, ModelSettings, Provider, parse_limits
-from keyfleet_workers.dispatch import calls as calls_module
-from keyfleet_workers.dispatch import charges as charges_module
-from keyfleet_workers.dispatch import held as held_module
-from keyfleet_workers.dispatch import trouble as trouble_module
 from keyfleet_workers.dispatch.delivery import Settle
 from keyfleet_workers.limiter import Correction, QuotaLimit, Settlement
-from support.call_case import COST, LIMITS, CallCase, CallClock
+from support.call_case import COST, LIMITS, CallCase, CallClock, clock_calls
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
@@ -24,10 +20,7 @@ MINUTE_LIMITS = (QuotaLimit("r", "requests", 60, 60_000, 100), QuotaLimit("t", "
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
-    clock = CallClock()
-    for module in (calls_module, charges_module, held_module, trouble_module):
-        monkeypatch.setattr(module, "elapsed_s", clock)
-    return clock
+    return clock_calls(monkeypatch)
 
 
 def headers(**left: str) -> dict[str, str]:

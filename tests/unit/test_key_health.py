@@ -8,18 +8,13 @@ import pytest
 
 from keyfleet.config import SecretReference
 from keyfleet.ledger import Finish, Retry
-from keyfleet_workers.dispatch import calls as calls_module
-from keyfleet_workers.dispatch import charges as charges_module
-from keyfleet_workers.dispatch import held as held_module
-from keyfleet_workers.dispatch import key_health as key_health_module
-from keyfleet_workers.dispatch import trouble as trouble_module
 from keyfleet_workers.dispatch.delivery import HandBack
 from keyfleet_workers.dispatch.key_health import ALONE_GRACE_S, ALONE_LOOK_MS, MODEL_REST_MS
 from keyfleet_workers.dispatch.trouble import LIMITED_FORGIVEN
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import DAY_LIMIT_REST_MS, CallFailure
-from support.call_case import COST, CallCase, CallClock, handed_back
+from support.call_case import COST, CallCase, CallClock, clock_calls, handed_back
 
 PROXY = SecretReference("http://proxy:8080")
 
@@ -28,10 +23,7 @@ NOTHING_USED = Settlement(5000, 5000, (1, COST), (-1, -COST))
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
-    clock = CallClock()
-    for module in (calls_module, charges_module, held_module, key_health_module, trouble_module):
-        monkeypatch.setattr(module, "elapsed_s", clock)
-    return clock
+    return clock_calls(monkeypatch)
 
 
 @pytest.fixture
