@@ -21,7 +21,7 @@ def is_alive(pid: int) -> bool:
     """Whether the process runs, and is no zombie that waits for its parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except OSError:  # it has ended, perhaps while this was read
         return False
 
 
