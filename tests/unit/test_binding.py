@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from keyfleet.config import Environment, KeyConfig, ModelLimits, ModelSettings, ProxyUrl, SecretReference, parse_limits
+from keyfleet.config import (
+    Environment,
+    KeyConfig,
+    ModelLimits,
+    ModelSettings,
+    ProxyUrl,
+    SecretReference,
+    Settings,
+    parse_limits,
+)
 from keyfleet.errors import ConfigurationError
 from keyfleet_workers.binding import UNBOUNDED_TOKENS, KeyBinding
 
@@ -73,6 +83,20 @@ def test_windows_are_widened_by_the_guard_that_is_set() -> None:
     key = KeyBinding(config, ENV, guard=lambda window_ms: window_ms // 100)
     assert [limit.guard_ms for limit in key.quota("m").limits] == [600]
     assert key.quota("m").guard_s() == 0.6
+
+
+def test_settings_say_what_share_may_be_used_and_how_much_windows_are_widened(tmp_path: Path) -> None:
+    config = KeyConfig("one", SecretReference("${KEY}"), limits=limits(("60/minute",)))
+    (limit,) = (
+        KeyBinding.of(config, ENV, Settings(state_dir=tmp_path, use=0.5, guard_ms=300, guard_share=0.0))
+        .quota("m")
+        .limits
+    )
+    assert (limit.amount, limit.guard_ms) == (30, 300)
+    (limit,) = (
+        KeyBinding.of(config, ENV, Settings(state_dir=tmp_path, guard_ms=300, guard_share=0.01)).quota("m").limits
+    )
+    assert (limit.amount, limit.guard_ms) == (60, 600)
 
 
 def test_a_quota_tells_what_a_request_costs_and_what_can_ever_start() -> None:

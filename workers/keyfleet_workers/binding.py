@@ -7,7 +7,16 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
-from keyfleet.config import DEFAULT_AZURE_API_VERSION, HIDDEN, REFUNDS, Environment, KeyConfig, Provider, hide_secret
+from keyfleet.config import (
+    DEFAULT_AZURE_API_VERSION,
+    HIDDEN,
+    REFUNDS,
+    Environment,
+    KeyConfig,
+    Provider,
+    Settings,
+    hide_secret,
+)
 from keyfleet_workers.limiter import Unit, guard_for_ms
 from keyfleet_workers.quota_pools import UNBOUNDED_TOKENS, Quota, QuotaBook, QuotaPool, group_scope
 from keyfleet_workers.secrets import Secret, fingerprint, resolve, resolve_proxy
@@ -46,6 +55,15 @@ class KeyBinding:
         self._never_shown = _never_shown([self._secret, *self._extra.values()], self._proxy)
         self.fingerprint = fingerprint(self._secret, config.base_url)
         self._book = QuotaBook(config, fingerprint=self.fingerprint, share=use * config.share, guard=guard)
+
+    @classmethod
+    def of(cls, config: KeyConfig, env: Environment, settings: Settings) -> KeyBinding:
+        """As the settings have it: the share that may be used, and how much a window is widened."""
+
+        def guard(window_ms: int) -> int:
+            return max(settings.guard_ms, round(window_ms * settings.guard_share))
+
+        return cls(config, env, use=settings.use, guard=guard)
 
     def __repr__(self) -> str:
         return f"KeyBinding({self.name})"

@@ -98,4 +98,4 @@ def build_app_from_environment() -> Celery:
             setting="KEYFLEET_KEY",
         )
     key = next(key for key in source.keys if key.name == wanted)
-    return build_app(settings, KeyBinding(key, env, use=settings.use), settings.broker_url)
+    return build_app(settings, KeyBinding.of(key, env, settings), settings.broker_url)

@@ -11,6 +11,7 @@ import redis
 
 from keyfleet import redis_keys
 from keyfleet.config import ANY_MODEL, KeyConfig
+from keyfleet.jobs import server_now_ms
 from keyfleet.ledger import model_of
 from keyfleet.ledger.queues import queue_names_in
 from keyfleet.redis_keys import QueueKeys
@@ -137,11 +138,11 @@ class FleetView:
 
     def lost_models(self, config: KeyConfig) -> list[str]:
         """Models that the key was told it can't use, and doesn't try for now."""
-        seconds, _ = cast("tuple[int, int]", self.client.time())
+        now_ms = server_now_ms(self.client)
         found = set()
         for fleet, queue in self._queues:
             until_ms = cast("bytes | None", self.client.hget(QueueKeys(fleet, queue).lost, config.name))
-            if until_ms is not None and until_ms.isdigit() and int(until_ms) > seconds * 1000:
+            if until_ms is not None and until_ms.isdigit() and int(until_ms) > now_ms:
                 found.add(model_of(queue))
         return sorted(found)
 

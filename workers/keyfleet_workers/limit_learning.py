@@ -89,7 +89,7 @@ class LimitLearner:
         self._read(self._binding.quotas())
 
     def _read(self, quotas: Sequence[Quota]) -> None:
-        pools = list({name for quota in quotas for name in (quota.name, *_names(quota))})
+        pools = list({pool.name for quota in quotas for pool in quota.pools})
         pipeline = self._client.pipeline(transaction=False)
         for pool in pools:
             pipeline.hgetall(redis_keys.learned_limits(pool))
@@ -120,7 +120,3 @@ class LimitLearner:
             pipeline.execute()
         except redis.RedisError as error:
             logger.info("a limit that was learned could not be shared (%s)", type(error).__name__)
-
-
-def _names(quota: Quota) -> tuple[str, ...]:
-    return tuple(pool.name for pool in quota.pools)

@@ -62,11 +62,7 @@ def run_worker(key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
         end_with(0, leaver.leave)
     with connect(options.broker_url) as client:
         check_server(client, options.broker_url)
-
-    def guard(window_ms: int) -> int:
-        return max(settings.guard_ms, round(window_ms * settings.guard_share))
-
-    binding = KeyBinding(key, env, use=settings.use, guard=guard)
+    binding = KeyBinding.of(key, env, settings)
     _log_without_secrets(settings.log_level, binding, options.broker_url)
     app = build_app(
         settings,

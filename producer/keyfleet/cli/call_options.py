@@ -10,7 +10,7 @@ import click
 from keyfleet.cli import options
 from keyfleet.config import parse_duration_s
 
-__all__ = ["call_options", "settings_part"]
+__all__ = ["call_options", "run_part", "settings_part"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,12 +92,19 @@ _SETTINGS = (
     *("give_up_after_s", "progress", "stop_early"),
 )
 
+_OF_A_RUN = ("use_local_workers", "encoding_name", "requests_per_minute", "tokens_per_minute")
+
 
 def call_options(command: F) -> F:
     """Give a command these options."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def run_part(given: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that a run has beside its settings, for `RunOptions`."""
+    return {"keys_path": given["keys"], **{name: given[name] for name in _OF_A_RUN}}
 
 
 def settings_part(given: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from keyfleet.batch.job_paths import JobPaths
 from keyfleet.batch.journal import read_header
 from keyfleet.batch.lines import STANDARD_INPUT
 from keyfleet.cli import options
-from keyfleet.cli.call_options import call_options, settings_part
+from keyfleet.cli.call_options import call_options, run_part, settings_part
 from keyfleet.cli.jobs_server import open_jobs_server
 from keyfleet.cli.run_job import run_job
 from keyfleet.config import Environment, Settings
@@ -80,9 +80,5 @@ def _run_options(record: JobRecord, reasons: tuple[str, ...], given: dict[str, A
         retry_failed=True,
         retry_reasons=reasons,
         stop_early=settings.stop_early,
-        use_local_workers=given["use_local_workers"],
-        encoding_name=given["encoding_name"],
-        requests_per_minute=given["requests_per_minute"],
-        tokens_per_minute=given["tokens_per_minute"],
-        keys_path=given["keys"],
+        **run_part(given),
     )

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from keyfleet.cli import options
-from keyfleet.cli.call_options import call_options, settings_part
+from keyfleet.cli.call_options import call_options, run_part, settings_part
 from keyfleet.cli.run_job import run_job
 from keyfleet.config import Environment, Settings
 from keyfleet.running import RunOptions
@@ -96,9 +96,5 @@ def _run_options(name: str, given: dict[str, Any], settings: Settings) -> RunOpt
         overwrite=given["overwrite"],
         retry_failed=given["retry_failed"],
         stop_early=settings.stop_early,
-        use_local_workers=given["use_local_workers"],
-        encoding_name=given["encoding_name"],
-        requests_per_minute=given["requests_per_minute"],
-        tokens_per_minute=given["tokens_per_minute"],
-        keys_path=given["keys"],
+        **run_part(given),
     )

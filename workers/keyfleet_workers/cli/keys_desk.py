@@ -90,13 +90,8 @@ class KeysDesk:
         unset = config.unset_variables(self.env)
         if unset:
             return f"not set here: {', '.join(unset)}"
-        settings = self.settings
-
-        def guard(window_ms: int) -> int:
-            return max(settings.guard_ms, round(window_ms * settings.guard_share))
-
         try:
-            return KeyBinding(config, self.env, use=settings.use, guard=guard)
+            return KeyBinding.of(config, self.env, self.settings)
         except ConfigurationError as error:
             return str(error)
 
