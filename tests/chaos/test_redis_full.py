@@ -50,7 +50,7 @@ def test_a_job_far_larger_than_the_servers_memory_runs_through_it(start_job: Sta
 
 
 def test_calls_in_flight_end_and_are_collected_while_the_server_is_full(start_job: StartJob) -> None:
-    job = start_job(lines=60, keys=AMPLE, latency_ms=3000)
+    job = start_job(lines=30, keys=AMPLE, latency_ms=3000)
     job.start_workers()
     command = job.start_run()
     wait_until(lambda: job.in_flight == job.lines, "all are in flight")
@@ -77,7 +77,7 @@ def test_outcomes_that_wait_in_a_full_server_are_collected(start_job: StartJob) 
 
 @pytest.mark.parametrize("phase", ["in flight", "collecting"])
 def test_a_run_that_was_killed_is_resumed_on_a_full_server(start_job: StartJob, phase: str) -> None:
-    job = start_job(lines=60, keys=AMPLE, latency_ms=3000)
+    job = start_job(lines=30, keys=AMPLE, latency_ms=3000)
     job.start_workers()
     command = job.start_run()
     wait_until(lambda: job.in_flight == job.lines, "all are in flight")
