@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["TOO_LARGE_FOR_KEY", "AttemptError", "Outcome", "Request"]
+__all__ = ["DEADLINE_EXCEEDED", "TOO_LARGE_FOR_KEY", "AttemptError", "Outcome", "Request"]
 
 TOO_LARGE_FOR_KEY = "too large for this key"
 """What a worker says it waits for where none of the requests that are ready can ever start with its key."""
+
+DEADLINE_EXCEEDED = "deadline_exceeded"
+"""Code of the final error of a request that could not be started in time."""
 
 REASON_CHARACTERS = 160
 """Longest reason by which failures are counted."""
@@ -20,7 +23,9 @@ class Request:
 
     `id` is unique within its job (a file's line number, in decimal). `body` is the JSON text that is sent as it
     stands. `cost_tokens` is prompt plus allowed output. `context` is the caller's own and comes back with the
-    outcome (for files: `custom_id`, `metadata`); it must be JSON and is never sent.
+    outcome (for files: `custom_id`, `metadata`); it must be JSON and is never sent. `start_within_ms` is how long
+    after its acceptance it may still be started (0: for ever); later it ends with DEADLINE_EXCEEDED, unpaid. `pack`
+    names what one call may carry together (empty: it is sent alone).
     """
 
     id: str
@@ -30,6 +35,8 @@ class Request:
     cost_tokens: int
     context: dict[str, Any] = field(default_factory=dict, repr=False)
     urgent: bool = False
+    start_within_ms: int = 0
+    pack: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,31 @@ KeyfleetError
 │   ├── InvalidRequest          one request is wrong: names its line and what is expected
 │   └── DiskFull                an output's disk is full; writing may be tried again
 ├── BrokerUnavailable           no Redis-compatible server answers at the broker's address
-├── JobCancelled                the job was cancelled, so nothing more of it is accepted
+├── FleetClosed                 the fleet was closed, so it takes and finishes nothing more
 ├── JobNotFound                 no job, or more than one, is meant by what names it (exit code 2)
 ├── MalformedEntry              an entry of the ledger, or a ticket, can't be read: malformed, or of a later version
-└── RequestTooLarge             a request costs more than a limit allows in a whole window
+└── RequestFailed               a request ended without a response; `status` and `code` say why
+    ├── ProviderError           the provider's final answer is an error
+    ├── RequestTooLarge         it costs more than any limit allows in a whole window
+    ├── NoKeyServes             no key serves its model
+    ├── DeadlineExceeded        it could not be answered in time
+    └── JobCancelled            its job was cancelled
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keyfleet.contract import AttemptError
 
 __all__ = [
     "BrokerUnavailable",
     "ConfigurationError",
+    "DeadlineExceeded",
     "DiskFull",
+    "FleetClosed",
     "InputError",
     "InvalidRequest",
     "JobCancelled",
@@ -28,6 +39,9 @@ __all__ = [
     "KeyfleetError",
     "KeysFileError",
     "MalformedEntry",
+    "NoKeyServes",
+    "ProviderError",
+    "RequestFailed",
     "RequestTooLarge",
 ]
 
@@ -59,7 +73,12 @@ class InputError(KeyfleetError):
 
 
 class InvalidRequest(InputError):
-    """One request can't be sent. `code` is a short stable word for scripts; `field` names what is wrong."""
+    """One request can't be sent. `code` is a short stable word for scripts; `field` names what is wrong.
+
+    `status` is that of all errors which end a request: None, as no provider has answered it.
+    """
+
+    status: int | None = None
 
     def __init__(self, message: str, *, code: str, field: str | None = None) -> None:
         super().__init__(message)
@@ -86,22 +105,83 @@ class MalformedEntry(KeyfleetError):
         self.is_later = is_later
 
 
-class JobCancelled(KeyfleetError):
-    """The job was cancelled by somebody else, so the ledger accepts nothing more of it."""
+class FleetClosed(KeyfleetError):
+    """The fleet was closed. What it had not sent by then was dropped, unpaid."""
 
 
 class JobNotFound(KeyfleetError):
     """What was given as a job names none that the server knows, or several."""
 
 
-class RequestTooLarge(KeyfleetError):
-    """A request costs more than `limit` allows in a whole window, so it could wait forever.
+class RequestFailed(KeyfleetError):
+    """A request ended without a response: its answers were lost on the way, time and again, or it was never sent.
 
-    `cost` and `amount` are in the limit's own unit (requests or tokens).
+    `code` is a short stable word. `status` is the HTTP status of the provider's final answer, None where there is none.
+    `attempts` counts the calls that were paid for or may have been, and `errors` has every one that failed.
     """
 
-    def __init__(self, *, cost: int, amount: int, limit: str) -> None:
-        super().__init__(f"the request costs {cost}, {cost - amount} more than the limit {limit} ever allows")
-        self.cost = cost
-        self.amount = amount
-        self.limit = limit
+    code = "failed"
+    status: int | None = None
+
+    def __init__(
+        self, message: str, *, code: str = "", attempts: int = 0, errors: tuple[AttemptError, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.code = code or self.code
+        self.attempts = attempts
+        self.errors = errors
+
+
+class ProviderError(RequestFailed):
+    """The provider's final answer is an error. `body` is its document, parsed where it is JSON (else its text)."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        body: Any,
+        code: str = "",
+        attempts: int = 1,
+        errors: tuple[AttemptError, ...] = (),
+        key_name: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, attempts=attempts, errors=errors)
+        self.status = status
+        self.body = body
+        self.key_name = key_name
+        self.request_id = request_id
+
+
+class RequestTooLarge(RequestFailed):
+    """A request costs more than any limit allows in a whole window, so it could wait for ever."""
+
+    code = "request_too_large"
+
+
+class NoKeyServes(RequestFailed):
+    """No configured or running key serves the model. `served` are the models, or patterns of them, that are served."""
+
+    code = "model_not_served"
+
+    def __init__(self, message: str, *, model: str = "", served: tuple[str, ...] = (), **more: Any) -> None:
+        super().__init__(message, **more)
+        self.model = model
+        self.served = served
+
+
+class DeadlineExceeded(RequestFailed):
+    """A request was not answered in time. `was_sent` False: it was not started, and nothing was paid for it."""
+
+    code = "deadline_exceeded"
+
+    def __init__(self, message: str, *, was_sent: bool = False, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.was_sent = was_sent
+
+
+class JobCancelled(RequestFailed):
+    """The job was cancelled, so nothing more of it is accepted, and what had not been sent never will be."""
+
+    code = "job_cancelled"

@@ -165,7 +165,7 @@ class QueueKeys:
 
     @property
     def places(self) -> str:
-        """Hash: request to `<priority> <sequence> <cost_tokens>`, its place in the order of acceptance."""
+        """Hash: request to its place in the order of acceptance, and what decides on starting it (`queue.lua`)."""
         return self._key("places")
 
     @property

@@ -174,6 +174,8 @@ def take_result(
     limit: QuotaLimit | None = None,
     hold: Hold | None = None,
     impossible: Any = (),
+    expired: Any = (),
 ) -> TakeResult:
     grant = Grant(Quota("quota", (LIMIT,)), 5000, 1e9)
-    return TakeResult(grant, tuple(map(taken, names)), tuple(map(taken, impossible)), left, wait_ms, limit, hold)
+    run, hopeless, too_late = (tuple(map(taken, some)) for some in (names, impossible, expired))
+    return TakeResult(grant, run, hopeless, left, wait_ms, limit, hold, expired=too_late)

@@ -55,8 +55,11 @@ class TakeCase:
             declare_flags=False,
         )
 
-    def accept(self, *costs: int, urgent: bool = False) -> None:
-        new = [Request(str(self.accepted + n), "/v1/x", "m", b"{}", cost, {}, urgent) for n, cost in enumerate(costs)]
+    def accept(self, *costs: int, urgent: bool = False, start_within_ms: int = 0) -> None:
+        new = [
+            Request(str(self.accepted + n), "/v1/x", "m", b"{}", cost, {}, urgent, start_within_ms)
+            for n, cost in enumerate(costs)
+        ]
         self.accepted += len(costs)
         assert all(self.job.accept("q", new))
 

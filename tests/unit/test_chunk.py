@@ -121,6 +121,14 @@ def test_a_request_that_fits_no_key_ends_as_a_failure(case: ChunkCase) -> None:
     assert "7 tokens" in finish.outcome.errors[-1].message
 
 
+def test_a_request_that_is_too_late_ends_as_a_failure_and_was_never_sent(case: ChunkCase) -> None:
+    case.takes = [take_result([1], expired=[2])]
+    case.serve()
+    (finish,) = case.finished
+    assert (finish.key, finish.outcome.attempts, finish.outcome.errors[-1].code) == ("job:2", 0, "deadline_exceeded")
+    assert case.called == ["job:1"]
+
+
 def test_every_grant_is_remembered_as_what_would_make_it_good(case: ChunkCase) -> None:
     case.takes = [[1, 2]]
     case.serve()

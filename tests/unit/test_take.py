@@ -166,3 +166,18 @@ def test_a_grant_tells_the_servers_time_of_later_moments(queue: TakeCase) -> Non
     assert grant.granted_ms == queue.clock.now_ms
     assert grant.server_ms(grant.asked_s + 0.25) == grant.granted_ms + 250
     assert grant.server_ms(grant.asked_s - 1) == grant.granted_ms
+
+
+def test_what_is_past_its_deadline_is_not_started_and_costs_nothing(queue: TakeCase) -> None:
+    queue.accept(400, start_within_ms=500)
+    queue.accept(400)
+    queue.clock.advance_ms(500)
+    result = queue.take(quota(tokens=400))
+    assert [taken.key for taken in result.expired] == ["job:0"]
+    assert (ids(result), result.ready_left) == (["1"], 0)
+
+
+def test_before_its_deadline_a_request_is_started(queue: TakeCase) -> None:
+    queue.accept(400, start_within_ms=500)
+    queue.clock.advance_ms(499)
+    assert ids(queue.take(quota())) == ["0"]

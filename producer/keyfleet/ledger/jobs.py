@@ -123,6 +123,8 @@ class JobLedger:
                 int(request.urgent),
                 request.cost_tokens,
                 encode_record(request, self._options),
+                request.start_within_ms,
+                request.pack or "-",
             ]
         accepted = self._accept(keys, arguments)
         if accepted == b"cancelled":

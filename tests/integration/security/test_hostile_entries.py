@@ -48,10 +48,10 @@ HOSTILE_RECORDS: dict[str, bytes] = {
 HOSTILE_PLACES = {
     "no place": None,
     "a text": b"nonsense",
-    "a negative cost": b"0 1 -5 1",
-    "a cost that is no number": b"0 1 nan 1",
-    "an immense cost": b"0 1 " + b"9" * 400 + b" 1",
-    "an immense sequence": b"0 " + b"9" * 400 + b" 1 1",
+    "a negative cost": b"0 1 -5 1 0 -",
+    "a cost that is no number": b"0 1 nan 1 0 -",
+    "an immense cost": b"0 1 " + b"9" * 400 + b" 1 0 -",
+    "an immense sequence": b"0 " + b"9" * 400 + b" 1 1 0 -",
 }
 
 
@@ -62,7 +62,7 @@ def client(broker: ServerProcess) -> Iterator[redis.Redis]:
         yield client
 
 
-def plant(client: redis.Redis, name: str | bytes, text: bytes, place: bytes | None = b"0 1 10 1") -> None:
+def plant(client: redis.Redis, name: str | bytes, text: bytes, place: bytes | None = b"0 1 10 1 0 -") -> None:
     """Put a request into the ledger as an enemy would, in front of all others."""
     client.hset(KEYS.requests, name, text)  # type: ignore[arg-type] # redis-py wants texts, and takes bytes
     if place is not None:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import redis
 
-from keyfleet.contract import TOO_LARGE_FOR_KEY, Outcome
+from keyfleet.contract import DEADLINE_EXCEEDED, TOO_LARGE_FOR_KEY, Outcome
 from keyfleet.ledger import Finish, Taken, model_of
 from keyfleet.tickets import REQUESTS_PER_TICKET
 from keyfleet_workers.binding import KeyBinding
@@ -128,7 +128,7 @@ class ChunkRunner:
 
     def start_calls(self, queue: str, result: TakeResult, counts: ChunkCounts) -> None:
         """Start the calls of what was taken, and end what can't ever be started."""
-        for taken in (*result.taken, *result.impossible):
+        for taken in (*result.taken, *result.impossible, *result.expired):
             self._held.hold(queue, taken.key, taken.token, result.grant.asked_s, taken)
         for taken in result.taken:
             self._note_grant(result.grant, taken)
@@ -137,8 +137,10 @@ class ChunkRunner:
                 self._executor.submit(self._calls.run, queue, taken, result.grant, counts)
             except RuntimeError:  # the pool is being closed
                 self._calls.give_back(queue, taken, result.grant, counts)
-        for taken in result.impossible:
-            self._delivery.put(queue, Finish(taken.key, taken.token, _too_large(taken)), taken.record)
+        ended = [(taken, _too_large(taken)) for taken in result.impossible]
+        ended += [(taken, _too_late(taken)) for taken in result.expired]
+        for taken, outcome in ended:
+            self._delivery.put(queue, Finish(taken.key, taken.token, outcome), taken.record)
             self._held.drop(queue, taken.key, taken.token)
         for row in result.malformed:
             logger.warning("a request in the broker is refused: %s", row[2])
@@ -233,7 +235,7 @@ class _Taking:
         """After a take that left something ready: sit out a short wait, or leave the queue alone for a long one."""
         wait_ms = result.wait_ms
         if not wait_ms:
-            if result.taken or result.impossible or result.malformed:
+            if result.taken or result.impossible or result.malformed or result.expired:
                 return True
             wait_ms = NOTHING_FITS_MS
         wait_s = wait_ms / 1000
@@ -263,3 +265,8 @@ def _too_large(taken: Taken) -> Outcome:
     message = f"the request costs {taken.cost_tokens} tokens, more than any key's limits allow in a whole window"
     calls = len(taken.attempts)
     return never_sent(taken.key, taken.attempts, code="request_too_large", message=message, calls=calls)
+
+
+def _too_late(taken: Taken) -> Outcome:
+    message = "the request could not be started before its deadline"
+    return never_sent(taken.key, taken.attempts, code=DEADLINE_EXCEEDED, message=message, calls=len(taken.attempts))

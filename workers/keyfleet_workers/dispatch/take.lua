@@ -18,12 +18,13 @@
 -- ARGV[9]     n, the number of limits
 -- ARGV[10..]  per limit: amount, window_ms, guard_ms, known_ms
 -- then        per limit 1 when it counts tokens, 0 when it counts requests
--- Returns     {now_ms, wait_ms, limit, hold, ready_left, taken, impossible, standings}
+-- Returns     {now_ms, wait_ms, limit, hold, ready_left, taken, impossible, expired, standings}
 --             wait_ms: until the first request left over may start here (0: none is left, or only `most` stopped it)
 --             limit (from 1) or hold (as it stands, '' for none): what imposes the wait
 --             taken: id, token, cost_tokens, record, attempts, ...
 --             impossible: id, token, cost_tokens, record, attempts, ...; leased to the caller to be failed; a cost of -1
 --             stands for a place that can't be read
+--             expired: the same of those that are too late to be started
 --             standings: per limit what is left after the grants, and what others use of it
 -- Invariant   a request is leased to one worker at a time, and every limit's windows hold (window.lua)
 local most, lease_ms, lookahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
@@ -33,7 +34,7 @@ local NO_END_MS = 60000 -- after so long, a hold without an end of its own is lo
 local ready_left = redis.call('ZCARD', READY_URGENT) + redis.call('ZCARD', READY_BULK)
 
 local function nothing(wait_ms, hold)
-  return {milliseconds(server_now_ms()), wait_ms, 0, hold, ready_left, {}, {}, {}}
+  return {milliseconds(server_now_ms()), wait_ms, 0, hold, ready_left, {}, {}, {}, {}}
 end
 
 if ready_left == 0 then return nothing(0, '') end
@@ -89,14 +90,18 @@ local function fits_some_key(cost_tokens)
 end
 
 local pending = no_costs(count)
-local chosen, hopeless, passed = {}, {}, 0
+local chosen, hopeless, expired, passed = {}, {}, {}, 0
 local blocked_costs = nil
 
 -- Returns true when the walk is over.
 local function consider(request)
-  local _, _, cost_tokens, accepted_ms = place_of(request)
+  local _, _, cost_tokens, accepted_ms, deadline_ms = place_of(request)
   if not cost_tokens then
     hopeless[#hopeless + 1] = {request, -1}
+    return false
+  end
+  if deadline_ms > 0 and now_ms >= deadline_ms then
+    expired[#expired + 1] = {request, cost_tokens}
     return false
   end
   local costs = costs_of(cost_tokens)
@@ -158,7 +163,7 @@ local function lease(list)
   return rows
 end
 
-local taken, impossible = lease(chosen), lease(hopeless)
+local taken, impossible, too_late = lease(chosen), lease(hopeless), lease(expired)
 local wait_ms, blocked = 0, 0
 if blocked_costs then wait_ms, blocked = longest_wait(windows, blocked_costs, now_ms) end
 local standings = {}
@@ -166,4 +171,5 @@ for _, window in ipairs(windows) do
   standings[#standings + 1] = window.amount - window.total
   standings[#standings + 1] = window.foreign
 end
-return {milliseconds(now_ms), wait_ms, blocked, '', ready_left - #chosen - #hopeless, taken, impossible, standings}
+ready_left = ready_left - #chosen - #hopeless - #expired
+return {milliseconds(now_ms), wait_ms, blocked, '', ready_left, taken, impossible, too_late, standings}

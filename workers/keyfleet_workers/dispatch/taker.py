@@ -57,7 +57,7 @@ class TakeResult:
 
     `wait_ms` is the time until the first request left over may start here, 0 where nothing but the number asked for
     stopped the take. What imposes it is a limit, or a hold. `impossible` are leased requests that fit no key's limits;
-    `malformed` are leased too, and can't be read.
+    `malformed` are leased too, and can't be read. `expired` are leased, and too late to be started.
     """
 
     grant: Grant
@@ -68,6 +68,7 @@ class TakeResult:
     limit: QuotaLimit | None
     hold: Hold | None
     malformed: tuple[MalformedRow, ...] = ()
+    expired: tuple[Taken, ...] = ()
 
 
 class Taker:
@@ -117,9 +118,10 @@ class Taker:
         arguments += [self._key_name, self._ramp_step_ms, len(scopes), len(limits)]
         counts_tokens = [int(limit.unit == "tokens") for limit in limits]
         answer = self._script(keys, [*arguments, *as_arguments(limits, self._known_ms(quota, asked_s)), *counts_tokens])
-        now_ms, wait_ms, blocked, hold, ready_left, taken, impossible, standings = answer
+        now_ms, wait_ms, blocked, hold, ready_left, taken, impossible, expired, standings = answer
         requests, malformed = decode_rows(taken)
         hopeless, unreadable = decode_rows(impossible)
+        too_late, unreadable_too = decode_rows(expired)
         self._note_grants(quota, requests, int(now_ms))
         return TakeResult(
             Grant(quota, int(now_ms), asked_s, tuple(standings[::2]), tuple(standings[1::2])),
@@ -129,7 +131,8 @@ class Taker:
             wait_ms if wait_ms >= 0 else 0,
             limits[blocked - 1] if blocked else None,
             parse_hold("", hold, wait_ms) if hold else None,
-            (*malformed, *unreadable),
+            (*malformed, *unreadable, *unreadable_too),
+            too_late,
         )
 
     def _hold_scopes(self, quota: Quota) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ for at = 3, #ARGV, 5 do
   else
     if redis.call('HSETNX', REQUESTS, request, ARGV[at + 3]) == 1 then
       local sequence = milliseconds(redis.call('INCR', KEYS[10]))
-      redis.call('HSET', PLACES, request, table.concat({'0', sequence, ARGV[at + 2], milliseconds(server_now_ms())}, ' '))
+      set_place(request, false, sequence, ARGV[at + 2], server_now_ms(), 0, '-')
     end
     redis.call('ZREM', READY_URGENT, request)
     redis.call('ZREM', READY_BULK, request)

@@ -1,7 +1,9 @@
 -- The ledger of one queue. Shared functions; joined in front of the scripts that use them.
 --
 -- KEYS[1] requests      hash  request -> "<header JSON>\n<body>"
--- KEYS[2] places        hash  request -> "<urgent 0|1> <sequence> <cost_tokens> <accepted_ms>"
+-- KEYS[2] places        hash  request -> "<urgent 0|1> <sequence> <cost_tokens> <accepted_ms> <deadline_ms> <pack>"
+--                       deadline_ms: from then on it is not started any more; 0 for never
+--                       pack: '-', or what one call may carry together (take.lua)
 -- KEYS[3] ready:urgent  zset  request by sequence
 -- KEYS[4] ready:bulk    zset  request by sequence
 -- KEYS[5] running       zset  request by the end of its lease (ms)
@@ -31,19 +33,23 @@ local MOST = 2 ^ 53 -- beyond it numbers are not exact
 -- The place of a request; nothing but false where it can't be read. Such a request must not stop its queue: it goes to
 -- the front, and take.lua has it ended.
 local function place_of(request)
-  local urgent, sequence, cost_tokens, accepted_ms =
-    string.match(redis.call('HGET', PLACES, request) or '', '^([01]) (%d+) (%d+) (%d+)$')
-  if not urgent or math.max(tonumber(sequence), tonumber(cost_tokens), tonumber(accepted_ms)) > MOST then
+  local urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack =
+    string.match(redis.call('HGET', PLACES, request) or '', '^([01]) (%d+) (%d+) (%d+) (%d+) (%S+)$')
+  if not urgent or math.max(tonumber(sequence), tonumber(cost_tokens), tonumber(accepted_ms), tonumber(deadline_ms)) > MOST then
     return false
   end
-  return urgent == '1', sequence, tonumber(cost_tokens), tonumber(accepted_ms)
+  return urgent == '1', sequence, tonumber(cost_tokens), tonumber(accepted_ms), tonumber(deadline_ms), pack
+end
+
+-- `sequence` and `cost_tokens` as decimal texts.
+local function set_place(request, urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack)
+  redis.call('HSET', PLACES, request, table.concat({urgent and '1' or '0', sequence, cost_tokens,
+    milliseconds(accepted_ms), milliseconds(deadline_ms), pack}, ' '))
 end
 
 local function set_cost(request, cost_tokens)
-  local urgent, sequence, _, accepted_ms = place_of(request)
-  if not sequence then return end
-  redis.call('HSET', PLACES, request,
-    table.concat({urgent and '1' or '0', sequence, cost_tokens, milliseconds(accepted_ms)}, ' '))
+  local urgent, sequence, _, accepted_ms, deadline_ms, pack = place_of(request)
+  if sequence then set_place(request, urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack) end
 end
 
 local function make_ready(request)
