@@ -19,6 +19,7 @@ from keyfleet.ledger import Finish, JobLedger, JobOptions, JobRecord, Transition
 from keyfleet.ledger.codec import request_key
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.running import RunOptions, RunSession, session
+from keyfleet.running.backend import Backend
 from keyfleet.running.connection import Connection
 from keyfleet.running.snapshot import End, Snapshot
 from keyfleet.tickets import TicketOffice, make_app
@@ -49,7 +50,7 @@ class SessionFleet:
         ledger = JobLedger(self.client, FLEET, files.job_id, JobOptions(echo=True), declare_flags=False)
         tickets = TicketOffice(make_app("memory://", FLEET))
         stack.callback(tickets.close)
-        return Connection(given, self.client, ServerWatch(), ledger, tickets, None)
+        return Connection(Backend(given, tickets, None), self.client, ServerWatch(), ledger)
 
     def open_ids(self) -> list[str]:
         keys: Any = self.client.hkeys(QueueKeys(FLEET, QUEUE).requests)

@@ -12,8 +12,8 @@ from keyfleet import redis_keys
 from keyfleet.broker import ServerWatch
 from keyfleet.config import KeyConfig, KeySource, SecretReference, Settings
 from keyfleet.ledger import JobLedger, JobOptions
-from keyfleet.running import RunOptions
-from keyfleet.running.connection import Connection, concurrency_per_key, worker_arguments
+from keyfleet.running.backend import Backend, concurrency_per_key, worker_arguments
+from keyfleet.running.connection import Connection
 from keyfleet.tickets import TicketOffice, make_app
 
 if TYPE_CHECKING:
@@ -51,11 +51,14 @@ def test_a_bound_of_all_calls_is_shared_by_the_workers(
 
 
 def test_workers_are_started_with_the_options_of_the_run(tmp_path: Path) -> None:
-    options = RunOptions(
-        "in.jsonl", url="https://mine.example/v1/embeddings", requests_per_minute=60.0, tokens_per_minute=5000.0
-    )
     given = settings(tmp_path, fleet="mine", use=0.7, concurrency=9, log_level=logging.DEBUG)
-    arguments = worker_arguments(given, options, source(1, path=Path("keys.yaml")))
+    arguments = worker_arguments(
+        given,
+        source(1, path=Path("keys.yaml")),
+        base_url="https://mine.example/v1",
+        requests_per_minute=60.0,
+        tokens_per_minute=5000.0,
+    )
     pairs = dict(zip(arguments[::2], arguments[1::2], strict=True))
     assert pairs == {
         "--fleet": "mine",
@@ -70,7 +73,7 @@ def test_workers_are_started_with_the_options_of_the_run(tmp_path: Path) -> None
 
 
 def test_no_secret_stands_on_the_command_line_of_workers(tmp_path: Path) -> None:
-    arguments = worker_arguments(settings(tmp_path), RunOptions("in.jsonl"), source(1))
+    arguments = worker_arguments(settings(tmp_path), source(1))
     assert "s3cret" not in " ".join(arguments)
     assert "sk-literal" not in " ".join(arguments)
 
@@ -84,7 +87,8 @@ def test_the_embedded_server_forgets_a_run_that_is_done_and_only_that(stand_in: 
     for server, is_done, left in ((None, True, 2), (object(), False, 2), (object(), True, 1)):
         client.sadd(ours, "q")
         client.sadd(others, "q")
-        found = Connection(given, client, ServerWatch(), ledger, tickets, server)  # type: ignore[arg-type]
+        backend = Backend(given, tickets, server)  # type: ignore[arg-type]
+        found = Connection(backend, client, ServerWatch(), ledger)
         if is_done:
             found.job_is_done()
         found.forget_fleet()

@@ -1,28 +1,26 @@
-"""Finding or starting what a run needs around it: the server, the workers, and the job's place in the ledger."""
+"""One job's place in the ledger of a backend that a run opens for it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import redis
 
 from keyfleet.batch.endpoints import split_url
 from keyfleet.batch.job import JobFiles
 from keyfleet.batch.retry_failed import RetryJob
-from keyfleet.broker import ServerWatch, celery_url, check_server, connect
+from keyfleet.broker import ServerWatch
 from keyfleet.config import KeySource, Settings
-from keyfleet.embedded import EmbeddedServer
-from keyfleet.jobs import forget_fleet, purge_abandoned_runs, run_fleet
-from keyfleet.ledger import Closing, JobLedger, JobOptions, JobTotals
+from keyfleet.jobs import forget_fleet, run_fleet
+from keyfleet.ledger import Closing, JobFacts, JobLedger, JobOptions, JobTotals
+from keyfleet.running.backend import Backend, open_backend, worker_arguments
 from keyfleet.running.job_facts import facts_of
-from keyfleet.running.local_workers import LocalWorkers
 from keyfleet.running.options import RunOptions
-from keyfleet.tickets import TicketOffice, make_app
 
-__all__ = ["Connection", "concurrency_per_key", "open_connection", "worker_arguments"]
+__all__ = ["Connection", "open_connection"]
 
 LOG_ID_CHARACTERS = 24
 """How much of a job's id names the log of its workers."""
@@ -32,18 +30,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Connection:
-    """What a run works with. `server` and `workers` are None where they are others' business.
+    """What a job works with: its ledger, and a client with a watch of its own."""
 
-    `settings` are those of the run, with the broker and the fleet as they were found.
-    """
-
-    settings: Settings
+    backend: Backend
     client: redis.Redis
     watch: ServerWatch
     ledger: JobLedger
-    tickets: TicketOffice
-    server: EmbeddedServer | None
-    workers: LocalWorkers | None = None
     retry_of: str | None = None
     is_done: bool = False
 
@@ -55,7 +47,8 @@ class Connection:
         self.is_done = True
         into = None
         if self.retry_of is not None:
-            into = (self.settings.fleet if self.server is None else run_fleet(self.retry_of), self.retry_of)
+            is_shared = self.backend.server is None
+            into = (self.backend.settings.fleet if is_shared else run_fleet(self.retry_of), self.retry_of)
         try:
             self.ledger.close(Closing(totals, into))
         except redis.RedisError as error:
@@ -70,10 +63,10 @@ class Connection:
 
     def forget_fleet(self) -> None:
         """Keep nothing but the record of a run that is done on the embedded server, once its workers have ended."""
-        if self.server is None or not self.is_done:
+        if self.backend.server is None or not self.is_done:
             return
         try:
-            forget_fleet(self.client, self.settings.fleet, keep_jobs=True)
+            forget_fleet(self.client, self.backend.settings.fleet, keep_jobs=True)
         except redis.RedisError as error:
             logger.info("the run's traces stay in the embedded server (%s)", type(error).__name__)
 
@@ -89,65 +82,31 @@ def open_connection(
     ends_at_once: Callable[[], bool],
 ) -> Connection:
     """Find or start the server and the workers; `stack` gives them back. Raises BrokerUnavailable."""
-    server: EmbeddedServer | None = None
-    if settings.broker_url is None:
-        server = stack.enter_context(EmbeddedServer(settings.state_dir))
-        settings = replace(settings, broker_url=server.url, fleet=run_fleet(files.job_id))
-    url = settings.broker_url or ""
-    watch = ServerWatch()
-    client = connect(url, watch=watch)
+    backend = open_backend(settings, run_fleet(files.job_id), stack)
+    client, watch = backend.connect()
     stack.callback(client.close)
-    check_server(client, url)
-    if server is not None:
-        purge_abandoned_runs(client, round(settings.outcome_ttl_s * 1000))
+    facts = facts_of(files, options.input_name)
+    ledger = _job_ledger(client, backend.settings, files, facts)
+    connection = Connection(backend, client, watch, ledger, retry_of=facts.retry_of or None)
+    stack.callback(connection.forget_fleet)
+    if uses_local_workers:
+        arguments = worker_arguments(
+            backend.settings,
+            source,
+            base_url=split_url(options.url)[0] if options.url else None,
+            requests_per_minute=options.requests_per_minute,
+            tokens_per_minute=options.tokens_per_minute,
+        )
+        backend.start_workers(arguments, {}, files.job_id[:LOG_ID_CHARACTERS], stack, ends_at_once=ends_at_once)
+    return connection
+
+
+def _job_ledger(client: redis.Redis, settings: Settings, files: JobFiles | RetryJob, facts: JobFacts) -> JobLedger:
     job_options = JobOptions(
         max_attempts=settings.max_attempts,
         timeout_s=settings.timeout_s,
         timeout_attempts=settings.timeout_attempts,
         echo=files.format == "bare",
     )
-    facts = facts_of(files, options.input_name)
     keep_ms = round(settings.keep_jobs_s * 1000)
-    ledger = JobLedger(client, settings.fleet, files.job_id, job_options, facts=facts, keep_ms=keep_ms)
-    tickets = TicketOffice(make_app(celery_url(url), settings.fleet))
-    stack.callback(tickets.close)
-    connection = Connection(settings, client, watch, ledger, tickets, server, retry_of=facts.retry_of or None)
-    stack.callback(connection.forget_fleet)
-    if uses_local_workers:
-        log_path = settings.state_dir / "logs" / f"workers-{files.job_id[:LOG_ID_CHARACTERS]}.log"
-        workers = connection.workers = LocalWorkers(log_path, shutdown_s=settings.shutdown_timeout_s)
-        stack.callback(lambda: workers.stop(at_once=ends_at_once()))
-        inherit = [server.lock_descriptor] if server else []
-        environment = {"KEYFLEET_BROKER_URL": url, "KEYFLEET_GUARD_MS": str(settings.guard_ms)}
-        workers.start(worker_arguments(settings, options, source), environment, inherit)
-    return connection
-
-
-def worker_arguments(settings: Settings, options: RunOptions, source: KeySource | None) -> list[str]:
-    """The options of this run's own workers. They hold no secret: a broker's address travels in the environment."""
-    arguments = ["--fleet", settings.fleet, "--use", f"{settings.use * 100:.6g}%"]
-    arguments += ["--log-level", str(max(settings.log_level, logging.INFO))]
-    concurrency = concurrency_per_key(settings, source)
-    if concurrency is not None:
-        arguments += ["--concurrency", str(concurrency)]
-    if source is not None and source.path is not None:
-        arguments += ["--keys", str(source.path)]
-    base_url = split_url(options.url)[0] if options.url else None
-    if base_url:
-        arguments += ["--base-url", base_url]
-    for name, limit in (
-        ("--requests-per-minute", options.requests_per_minute),
-        ("--tokens-per-minute", options.tokens_per_minute),
-    ):
-        if limit is not None:
-            arguments += [name, str(limit)]
-    return arguments
-
-
-def concurrency_per_key(settings: Settings, source: KeySource | None) -> int | None:
-    """Most calls of one worker, so that all workers together keep to the bound of this host, where there is one."""
-    if settings.max_calls is None or source is None:
-        return settings.concurrency
-    workers = sum(key.workers for key in source.keys)
-    share = max(1, settings.max_calls // workers)
-    return share if settings.concurrency is None else min(share, settings.concurrency)
+    return JobLedger(client, settings.fleet, files.job_id, job_options, facts=facts, keep_ms=keep_ms)

@@ -99,7 +99,7 @@ class Pipeline:
         acceptor = Acceptor(
             self._connection.client,
             self._connection.ledger,
-            self._connection.tickets,
+            self._connection.backend.tickets,
             stopping=stopping,
             say=lambda reason: self._note("accepting", reason),
             disks=self._disks(),
@@ -122,9 +122,10 @@ class Pipeline:
 
     def _disks(self) -> DiskRoom:
         """The output's, and the state's where the server or the workers of this run write there."""
-        settings = self._connection.settings
+        backend = self._connection.backend
+        settings = backend.settings
         directories = [self._files.paths.output.absolute().parent]
-        if self._connection.server is not None or self._connection.workers is not None:
+        if backend.server is not None or backend.workers is not None:
             directories.append(settings.state_dir)
         return DiskRoom(directories, settings.min_free_disk_bytes)
 
@@ -204,10 +205,8 @@ class Pipeline:
             self._notes.pop(who, None)
 
     def _bring_server_back(self) -> None:
-        if self._connection.server is None:
-            return
         try:
-            self._connection.server.restart_if_down()
+            self._connection.backend.bring_server_back()
         except BrokerUnavailable as error:
             self._note("server", str(error))
         else:

@@ -93,7 +93,7 @@ class RunSession:
         self._pipeline = Pipeline(
             self._options, self.files, self._parser, self._admission, self._connection, self.tally
         )
-        self._fleet = FleetWatch(self._connection.client, self._connection.settings.fleet)
+        self._fleet = FleetWatch(self._connection.client, self._connection.backend.settings.fleet)
 
     def run(self, show: Callable[[Snapshot], None]) -> End:
         """Run the job to its end, showing how it stands ten times a second. Raises what ends a run by force."""
@@ -169,12 +169,12 @@ class RunSession:
         return ending
 
     def _are_workers_gone(self) -> bool:
-        workers = self._connection.workers
+        workers = self._connection.backend.workers
         return workers.has_failed() if workers is not None else self._fleet.saw_no_worker
 
     def _unusable(self) -> str | None:
         """Why none of this command's own workers can do anything."""
-        workers = self._connection.workers
+        workers = self._connection.backend.workers
         if workers is None:
             return None
         if workers.has_failed():
