@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["DEADLINE_EXCEEDED", "TOO_LARGE_FOR_KEY", "AttemptError", "Outcome", "Request"]
+__all__ = ["CALLER_GONE", "DEADLINE_EXCEEDED", "TOO_LARGE_FOR_KEY", "AttemptError", "Outcome", "Request"]
 
 TOO_LARGE_FOR_KEY = "too large for this key"
 """What a worker says it waits for where none of the requests that are ready can ever start with its key."""
+
+CALLER_GONE = "caller_gone"
+"""Code of the final error of a request that was dropped because its caller has said nothing for long."""
 
 DEADLINE_EXCEEDED = "deadline_exceeded"
 """Code of the final error of a request that could not be started in time."""

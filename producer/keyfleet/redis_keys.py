@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "QueueKeys",
     "called_back",
+    "callers",
     "first_call",
     "fleet_prefix",
     "hold",
@@ -65,6 +66,11 @@ def job_failure_examples(fleet: str, job_id: str) -> str:
 def job_outcomes(fleet: str, job_id: str) -> str:
     """Stream of the job's outcomes that are not collected yet."""
     return f"{_TAG}:{fleet}:job:{job_id}:outcomes"
+
+
+def callers(fleet: str) -> str:
+    """Sorted set of the jobs whose outcomes somebody waits for right now, by the time (ms) each was heard last."""
+    return f"{_TAG}:{fleet}:callers"
 
 
 def queues(fleet: str) -> str:

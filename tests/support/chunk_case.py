@@ -175,7 +175,8 @@ def take_result(
     hold: Hold | None = None,
     impossible: Any = (),
     expired: Any = (),
+    dropped: Any = (),
 ) -> TakeResult:
     grant = Grant(Quota("quota", (LIMIT,)), 5000, 1e9)
-    run, hopeless, too_late = (tuple(map(taken, some)) for some in (names, impossible, expired))
-    return TakeResult(grant, run, hopeless, left, wait_ms, limit, hold, expired=too_late)
+    run, hopeless, late, unwanted = (tuple(map(taken, some)) for some in (names, impossible, expired, dropped))
+    return TakeResult(grant, run, hopeless, left, wait_ms, limit, hold, expired=late, dropped=unwanted)

@@ -129,6 +129,14 @@ def test_a_request_that_is_too_late_ends_as_a_failure_and_was_never_sent(case: C
     assert case.called == ["job:1"]
 
 
+def test_what_a_gone_caller_waited_for_ends_unsent(case: ChunkCase) -> None:
+    case.takes = [take_result([1], dropped=[2])]
+    case.serve()
+    (finish,) = case.finished
+    assert (finish.key, finish.outcome.attempts, finish.outcome.errors[-1].code) == ("job:2", 0, "caller_gone")
+    assert case.called == ["job:1"]
+
+
 def test_every_grant_is_remembered_as_what_would_make_it_good(case: ChunkCase) -> None:
     case.takes = [[1, 2]]
     case.serve()

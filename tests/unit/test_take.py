@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keyfleet import redis_keys
+from keyfleet.ledger.job_record import ALIVE_MS
 from keyfleet_workers.dispatch import taker as taker_module
 from keyfleet_workers.dispatch.taker import HOPELESS_GRACE_MS, LOOKAHEAD
 from keyfleet_workers.quota_pools import Quota
@@ -180,4 +182,19 @@ def test_what_is_past_its_deadline_is_not_started_and_costs_nothing(queue: TakeC
 def test_before_its_deadline_a_request_is_started(queue: TakeCase) -> None:
     queue.accept(400, start_within_ms=500)
     queue.clock.advance_ms(499)
+    assert ids(queue.take(quota())) == ["0"]
+
+
+def test_what_a_gone_caller_waited_for_is_not_started(queue: TakeCase) -> None:
+    queue.client.zadd(redis_keys.callers("f"), {"job": queue.clock.now_ms})
+    queue.accept(400)
+    queue.clock.advance_ms(ALIVE_MS + 1)
+    result = queue.take(quota())
+    assert ([taken.key for taken in result.dropped], ids(result), result.ready_left) == (["job:0"], [], 0)
+
+
+def test_while_a_caller_lives_its_calls_are_started(queue: TakeCase) -> None:
+    queue.client.zadd(redis_keys.callers("f"), {"job": queue.clock.now_ms})
+    queue.accept(400)
+    queue.clock.advance_ms(ALIVE_MS)
     assert ids(queue.take(quota())) == ["0"]

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import redis
 
-from keyfleet.contract import DEADLINE_EXCEEDED, TOO_LARGE_FOR_KEY, Outcome
+from keyfleet.contract import CALLER_GONE, DEADLINE_EXCEEDED, TOO_LARGE_FOR_KEY, Outcome
 from keyfleet.ledger import Finish, Taken, model_of
 from keyfleet.tickets import REQUESTS_PER_TICKET
 from keyfleet_workers.binding import KeyBinding
@@ -128,7 +128,7 @@ class ChunkRunner:
 
     def start_calls(self, queue: str, result: TakeResult, counts: ChunkCounts) -> None:
         """Start the calls of what was taken, and end what can't ever be started."""
-        for taken in (*result.taken, *result.impossible, *result.expired):
+        for taken in (*result.taken, *result.impossible, *result.expired, *result.dropped):
             self._held.hold(queue, taken.key, taken.token, result.grant.asked_s, taken)
         for taken in result.taken:
             self._note_grant(result.grant, taken)
@@ -139,6 +139,7 @@ class ChunkRunner:
                 self._calls.give_back(queue, taken, result.grant, counts)
         ended = [(taken, _too_large(taken)) for taken in result.impossible]
         ended += [(taken, _too_late(taken)) for taken in result.expired]
+        ended += [(taken, _unwanted(taken)) for taken in result.dropped]
         for taken, outcome in ended:
             self._delivery.put(queue, Finish(taken.key, taken.token, outcome), taken.record)
             self._held.drop(queue, taken.key, taken.token)
@@ -235,7 +236,7 @@ class _Taking:
         """After a take that left something ready: sit out a short wait, or leave the queue alone for a long one."""
         wait_ms = result.wait_ms
         if not wait_ms:
-            if result.taken or result.impossible or result.malformed or result.expired:
+            if result.taken or result.impossible or result.malformed or result.expired or result.dropped:
                 return True
             wait_ms = NOTHING_FITS_MS
         wait_s = wait_ms / 1000
@@ -270,3 +271,8 @@ def _too_large(taken: Taken) -> Outcome:
 def _too_late(taken: Taken) -> Outcome:
     message = "the request could not be started before its deadline"
     return never_sent(taken.key, taken.attempts, code=DEADLINE_EXCEEDED, message=message, calls=len(taken.attempts))
+
+
+def _unwanted(taken: Taken) -> Outcome:
+    message = "nobody waits for the answer any more"
+    return never_sent(taken.key, taken.attempts, code=CALLER_GONE, message=message, calls=len(taken.attempts))

@@ -6,7 +6,8 @@
 -- KEYS[10]    capacity, hash: key name -> "<largest cost in tokens it can ever start> <until_ms>"
 -- KEYS[11]    lost, hash: key name -> until when (ms) it doesn't serve this queue's model
 -- KEYS[12]    ramp, hash of the quota pool: the share of its limits that it may use, and since when (ms)
--- KEYS[13..]  holds of the key, its account and its quota pools (hold.lua), then windows, one per limit
+-- KEYS[13]    callers, zset: jobs whose outcomes somebody waits for right now, by when (ms) each was heard last
+-- KEYS[14..]  holds of the key, its account and its quota pools (hold.lua), then windows, one per limit
 -- ARGV[1]     most requests to take
 -- ARGV[2]     lease_ms
 -- ARGV[3]     token prefix, unique to this call
@@ -14,27 +15,29 @@
 -- ARGV[5]     grace_ms: how long a request that fits no key's limits waits for a key that might
 -- ARGV[6]     the key's name
 -- ARGV[7]     ramp_step_ms, in which a share grows by half
--- ARGV[8]     h, the number of holds
--- ARGV[9]     n, the number of limits
--- ARGV[10..]  per limit: amount, window_ms, guard_ms, known_ms
+-- ARGV[8]     caller_silent_ms, after which a caller is gone, and what it waited for is not started
+-- ARGV[9]     h, the number of holds
+-- ARGV[10]    n, the number of limits
+-- ARGV[11..]  per limit: amount, window_ms, guard_ms, known_ms
 -- then        per limit 1 when it counts tokens, 0 when it counts requests
--- Returns     {now_ms, wait_ms, limit, hold, ready_left, taken, impossible, expired, standings}
+-- Returns     {now_ms, wait_ms, limit, hold, ready_left, taken, impossible, expired, dropped, standings}
 --             wait_ms: until the first request left over may start here (0: none is left, or only `most` stopped it)
 --             limit (from 1) or hold (as it stands, '' for none): what imposes the wait
 --             taken: id, token, cost_tokens, record, attempts, ...
 --             impossible: id, token, cost_tokens, record, attempts, ...; leased to the caller to be failed; a cost of -1
 --             stands for a place that can't be read
 --             expired: the same of those that are too late to be started
+--             dropped: the same of those whose caller is gone
 --             standings: per limit what is left after the grants, and what others use of it
 -- Invariant   a request is leased to one worker at a time, and every limit's windows hold (window.lua)
 local most, lease_ms, lookahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
-local ramp_step_ms, hold_count, count = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local FIRST_HOLD, FIRST_LIMIT = 13, 10
+local ramp_step_ms, hold_count, count = tonumber(ARGV[7]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local FIRST_HOLD, FIRST_LIMIT = 14, 11
 local NO_END_MS = 60000 -- after so long, a hold without an end of its own is looked at again
 local ready_left = redis.call('ZCARD', READY_URGENT) + redis.call('ZCARD', READY_BULK)
 
 local function nothing(wait_ms, hold)
-  return {milliseconds(server_now_ms()), wait_ms, 0, hold, ready_left, {}, {}, {}, {}}
+  return {milliseconds(server_now_ms()), wait_ms, 0, hold, ready_left, {}, {}, {}, {}, {}}
 end
 
 if ready_left == 0 then return nothing(0, '') end
@@ -90,8 +93,18 @@ local function fits_some_key(cost_tokens)
 end
 
 local pending = no_costs(count)
-local chosen, hopeless, expired, passed = {}, {}, {}, 0
+local chosen, hopeless, expired, dropped, passed = {}, {}, {}, {}, 0
 local blocked_costs = nil
+
+local gone = {}
+local function is_caller_gone(request)
+  local job = string.match(request, '^[^:]*')
+  if gone[job] == nil then
+    local heard_ms = tonumber(redis.call('ZSCORE', KEYS[13], job) or now_ms) or 0
+    gone[job] = now_ms - heard_ms > tonumber(ARGV[8])
+  end
+  return gone[job]
+end
 
 -- Returns true when the walk is over.
 local function consider(request)
@@ -102,6 +115,10 @@ local function consider(request)
   end
   if deadline_ms > 0 and now_ms >= deadline_ms then
     expired[#expired + 1] = {request, cost_tokens}
+    return false
+  end
+  if is_caller_gone(request) then
+    dropped[#dropped + 1] = {request, cost_tokens}
     return false
   end
   local costs = costs_of(cost_tokens)
@@ -163,7 +180,7 @@ local function lease(list)
   return rows
 end
 
-local taken, impossible, too_late = lease(chosen), lease(hopeless), lease(expired)
+local taken, impossible, too_late, unwanted = lease(chosen), lease(hopeless), lease(expired), lease(dropped)
 local wait_ms, blocked = 0, 0
 if blocked_costs then wait_ms, blocked = longest_wait(windows, blocked_costs, now_ms) end
 local standings = {}
@@ -171,5 +188,5 @@ for _, window in ipairs(windows) do
   standings[#standings + 1] = window.amount - window.total
   standings[#standings + 1] = window.foreign
 end
-ready_left = ready_left - #chosen - #hopeless - #expired
-return {milliseconds(now_ms), wait_ms, blocked, '', ready_left, taken, impossible, too_late, standings}
+ready_left = ready_left - #chosen - #hopeless - #expired - #dropped
+return {milliseconds(now_ms), wait_ms, blocked, '', ready_left, taken, impossible, too_late, unwanted, standings}

@@ -12,6 +12,7 @@ import redis
 from keyfleet import redis_keys
 from keyfleet.clock import elapsed_s
 from keyfleet.ledger import Taken
+from keyfleet.ledger.job_record import ALIVE_MS
 from keyfleet.ledger.queues import QUEUE_LUA, queue_key_list
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
@@ -57,7 +58,8 @@ class TakeResult:
 
     `wait_ms` is the time until the first request left over may start here, 0 where nothing but the number asked for
     stopped the take. What imposes it is a limit, or a hold. `impossible` are leased requests that fit no key's limits;
-    `malformed` are leased too, and can't be read. `expired` are leased, and too late to be started.
+    `malformed` are leased too, and can't be read. `expired` are leased, and too late to be started;
+    of `dropped` the caller is gone.
     """
 
     grant: Grant
@@ -69,6 +71,7 @@ class TakeResult:
     hold: Hold | None
     malformed: tuple[MalformedRow, ...] = ()
     expired: tuple[Taken, ...] = ()
+    dropped: tuple[Taken, ...] = ()
 
 
 class Taker:
@@ -109,19 +112,21 @@ class Taker:
             QueueKeys(self._fleet, queue).capacity,
             QueueKeys(self._fleet, queue).lost,
             redis_keys.ramp(quota.name),
+            redis_keys.callers(self._fleet),
             *(redis_keys.hold(scope) for scope in scopes),
             *(limit.key for limit in limits),
         ]
         asked_s = elapsed_s()
         prefix = f"{self._worker_id}:{next(self._numbers)}"
         arguments: list[Any] = [most, self._lease_ms, prefix, LOOKAHEAD, HOPELESS_GRACE_MS]
-        arguments += [self._key_name, self._ramp_step_ms, len(scopes), len(limits)]
+        arguments += [self._key_name, self._ramp_step_ms, ALIVE_MS, len(scopes), len(limits)]
         counts_tokens = [int(limit.unit == "tokens") for limit in limits]
         answer = self._script(keys, [*arguments, *as_arguments(limits, self._known_ms(quota, asked_s)), *counts_tokens])
-        now_ms, wait_ms, blocked, hold, ready_left, taken, impossible, expired, standings = answer
+        now_ms, wait_ms, blocked, hold, ready_left, taken, impossible, expired, dropped, standings = answer
         requests, malformed = decode_rows(taken)
         hopeless, unreadable = decode_rows(impossible)
-        too_late, unreadable_too = decode_rows(expired)
+        too_late, unreadable_late = decode_rows(expired)
+        unwanted, unreadable_unwanted = decode_rows(dropped)
         self._note_grants(quota, requests, int(now_ms))
         return TakeResult(
             Grant(quota, int(now_ms), asked_s, tuple(standings[::2]), tuple(standings[1::2])),
@@ -131,8 +136,9 @@ class Taker:
             wait_ms if wait_ms >= 0 else 0,
             limits[blocked - 1] if blocked else None,
             parse_hold("", hold, wait_ms) if hold else None,
-            (*malformed, *unreadable, *unreadable_too),
+            (*malformed, *unreadable, *unreadable_late, *unreadable_unwanted),
             too_late,
+            unwanted,
         )
 
     def _hold_scopes(self, quota: Quota) -> tuple[str, ...]:
