@@ -93,9 +93,9 @@ def sim(
 ) -> None:
     """Run a provider stand-in.
 
-    It answers /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses and /v1/models in OpenAI's shapes,
-    and enforces the limits of each key with the real headers and error bodies. It costs nothing and needs no network:
-    point a client's base URL at it.
+    It answers /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations and /v1/models in
+    OpenAI's shapes, and enforces the limits of each key with the real headers and error bodies. It costs nothing and
+    needs no network: point a client's base URL at it.
 
     GET /sim/stats tells what it saw (requests over a limit, requests sent twice, peaks of every window), GET
     /sim/requests the last requests, POST /sim/reset begins anew, POST /sim/keys/NAME with {"behaviour": "revoked"}

@@ -11,7 +11,9 @@ from hashlib import sha256
 from typing import Any
 
 from keyfleet.sim.config import SimAnswers
+from keyfleet.sim.moderation import moderation_results
 from keyfleet.sim.prompts import ECHO_CHARACTERS, Asked, Endpoint
+from keyfleet.sim.schema_answers import document_for_schema
 
 __all__ = ["answer_body", "model_body", "model_document", "models_body"]
 
@@ -25,11 +27,15 @@ _MODELS_SINCE_S = 1_700_000_000
 def answer_body(endpoint: Endpoint, asked: Asked, settings: SimAnswers, number: int) -> bytes:
     """The JSON text of a good answer; `number` makes its id unique.
 
-    Every choice's content begins with the first `ECHO_CHARACTERS` of its prompt.
+    Every choice's content begins with the first `ECHO_CHARACTERS` of its prompt, or holds them in a document that fits
+    the schema asked for.
     """
     if endpoint == "embeddings":
         return json.dumps(_embeddings(asked, settings)).encode()
-    texts = [_content(prompt, settings) for prompt in asked.prompts for _ in range(asked.choices)]
+    if endpoint == "moderations":
+        results = moderation_results(asked.prompts)
+        return json.dumps({"id": f"modr-sim{number:012x}", "model": asked.model, "results": results}).encode()
+    texts = [_content(prompt, asked, settings) for prompt in asked.prompts for _ in range(asked.choices)]
     wanted = (asked.allowed_tokens + 1) // 2 if settings.completion_tokens is None else settings.completion_tokens
     output_tokens = min(asked.allowed_tokens, wanted) * len(texts)
     if endpoint == "responses":
@@ -47,8 +53,10 @@ def answer_body(endpoint: Endpoint, asked: Asked, settings: SimAnswers, number: 
     return _encoded(document, settings)
 
 
-def _content(prompt: str, settings: SimAnswers) -> str:
+def _content(prompt: str, asked: Asked, settings: SimAnswers) -> str:
     content = prompt[:ECHO_CHARACTERS]
+    if asked.schema is not None:
+        return document_for_schema(asked.schema, content)
     return f"{content} {_FILLER_MARK}" if settings.answer_bytes else content
 
 

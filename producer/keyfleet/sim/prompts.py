@@ -11,7 +11,7 @@ from keyfleet.sim.error_bodies import ApiError, invalid_request
 
 __all__ = ["ECHO_CHARACTERS", "Asked", "BadRequest", "Endpoint", "read_request"]
 
-Endpoint = Literal["completions", "chat/completions", "embeddings", "responses"]
+Endpoint = Literal["completions", "chat/completions", "embeddings", "responses", "moderations"]
 
 ECHO_CHARACTERS = 64
 """How much of a prompt an answer repeats, so that a test can match the two."""
@@ -21,6 +21,7 @@ _INPUT_FIELD: dict[Endpoint, str] = {
     "chat/completions": "messages",
     "embeddings": "input",
     "responses": "input",
+    "moderations": "input",
 }
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
@@ -39,7 +40,7 @@ class Asked:
 
     `prompts` are the texts to be answered one by one (for a chat the last text of the conversation). `choices` is
     n, `allowed_tokens` the output that each choice may have, `cost_tokens` the charge at admission: the prompt and
-    all output that is allowed.
+    all output that is allowed. `schema` is that of a structured output, None where none was asked for.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Asked:
     cost_tokens: int
     dimensions: int | None = None
     as_base64: bool = False
+    schema: Any = field(default=None, repr=False)
 
 
 def read_request(endpoint: Endpoint, body: bytes, settings: SimAnswers, model_in_path: str | None = None) -> Asked:
@@ -61,11 +63,13 @@ def read_request(endpoint: Endpoint, body: bytes, settings: SimAnswers, model_in
     if document.get("stream"):
         message = "Unsupported value: 'stream' does not support true with this stand-in."
         raise BadRequest(invalid_request(message, param="stream", code="unsupported_value"))
-    field = _INPUT_FIELD[endpoint]
-    if document.get(field) in (None, [], {}):
-        message = f"Missing required parameter: '{field}'."
-        raise BadRequest(invalid_request(message, param=field, code="missing_required_parameter"))
-    prompts, prompt_tokens = _input(endpoint, document[field], settings.bytes_per_token)
+    name = _INPUT_FIELD[endpoint]
+    if document.get(name) in (None, [], {}):
+        message = f"Missing required parameter: '{name}'."
+        raise BadRequest(invalid_request(message, param=name, code="missing_required_parameter"))
+    prompts, prompt_tokens = _input(endpoint, document[name], settings.bytes_per_token)
+    if endpoint == "moderations":
+        return Asked(model, prompts, prompt_tokens, 0, 1, prompt_tokens)
     if endpoint == "embeddings":
         dimensions = _whole_number(document, "dimensions", None)
         as_base64 = document.get("encoding_format") == "base64"
@@ -74,7 +78,17 @@ def read_request(endpoint: Endpoint, body: bytes, settings: SimAnswers, model_in
     limits = (_whole_number(document, name, None) for name in _OUTPUT_LIMITS)
     allowed = next((limit for limit in limits if limit is not None), settings.default_output_tokens)
     cost = prompt_tokens + allowed * choices * len(prompts)
-    return Asked(model, prompts, prompt_tokens, allowed, choices, cost)
+    return Asked(model, prompts, prompt_tokens, allowed, choices, cost, schema=_schema(document))
+
+
+def _schema(document: dict[str, Any]) -> Any:
+    """The schema of Chat Completions' `response_format`, or of the Responses API's `text.format`."""
+    text = document.get("text")
+    given = document.get("response_format") or (text.get("format") if isinstance(text, dict) else None)
+    if not isinstance(given, dict) or given.get("type") != "json_schema":
+        return None
+    inner = given.get("json_schema")
+    return inner.get("schema") if isinstance(inner, dict) else given.get("schema")
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -99,6 +113,9 @@ def _whole_number(document: dict[str, Any], name: str, default: int | None) -> i
 
 def _input(endpoint: Endpoint, value: Any, bytes_per_token: float) -> tuple[tuple[str, ...], int]:
     """The prompts, and their tokens together."""
+    if endpoint == "moderations" and isinstance(value, list) and isinstance(value[0], dict):
+        texts = _message_texts({"content": value})
+        return (texts[0] if texts else "",), sum(_text_tokens(text, bytes_per_token) for text in texts)
     if endpoint == "chat/completions" or (endpoint == "responses" and isinstance(value, list)):
         texts = [text for message in _list(value) for text in _message_texts(message)]
         return (texts[-1] if texts else "",), sum(_text_tokens(text, bytes_per_token) for text in texts)

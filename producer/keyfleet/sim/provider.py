@@ -41,6 +41,7 @@ _OPERATIONS: dict[Endpoint, str] = {
     "chat/completions": "ChatCompletions_Create",
     "embeddings": "Embeddings_Create",
     "responses": "Responses_Create",
+    "moderations": "Moderations_Create",
 }
 """What Azure calls the endpoints in its errors."""
 

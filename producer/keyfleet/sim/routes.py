@@ -24,6 +24,7 @@ _ENDPOINTS: dict[str, Endpoint] = {
     "/v1/chat/completions": "chat/completions",
     "/v1/embeddings": "embeddings",
     "/v1/responses": "responses",
+    "/v1/moderations": "moderations",
 }
 _AZURE_PATH = re.compile(r"/openai/deployments/([^/?]+)/(completions|chat/completions|embeddings)\?api-version=[\w.-]+")
 _AZURE_UNDATED_PATH = re.compile(r"/openai(/v1/[a-z/]+)(?:\?api-version=preview)?")
