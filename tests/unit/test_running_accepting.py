@@ -12,7 +12,7 @@ import redis
 
 from keyfleet.contract import Request
 from keyfleet.errors import JobCancelled
-from keyfleet.ledger import JobLedger
+from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.running import accepting
 from keyfleet.running.accepting import Acceptor
 from keyfleet.running.disk_room import DiskRoom
@@ -37,14 +37,14 @@ class Broker:
     def info(self, section: str) -> dict[str, Any]:
         return self.memory.pop(0) if self.memory else {"used_memory": 1, "maxmemory": 0}
 
-    def accept(self, queue: str, requests: Sequence[Request], *, batch: str) -> list[bool]:
+    def accept(self, queue: str, requests: Sequence[Request], *, batch: str, options: JobOptions | None) -> list[bool]:
         self.batches.append(batch)
         if self.failures:
             raise self.failures.pop(0)
         self.accepted += requests
         return [request.id not in self.known for request in requests]
 
-    def lacking_tickets(self, queue: str) -> int:
+    def lacking_tickets(self, queue: str, *, urgent: bool) -> int:
         return self.lacking
 
     def issue_for(self, queue: str, requests: int, *, urgent: bool = False) -> None:

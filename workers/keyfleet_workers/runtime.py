@@ -18,7 +18,7 @@ from celery import Celery
 from keyfleet.broker import ServerWatch, check_server, connect
 from keyfleet.clock import elapsed_s
 from keyfleet.config import Settings
-from keyfleet.jobs import purge_abandoned
+from keyfleet.jobs import forget_gone_callers, purge_abandoned
 from keyfleet.ledger import Transitions, model_of
 from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
 from keyfleet_workers.binding import KeyBinding
@@ -152,7 +152,7 @@ class WorkerRuntime:
             key_watch=key_watch,
             learner=self._learner,
             outputs=self._outputs,
-            sweep=partial(purge_abandoned, client, fleet, round(self._settings.outcome_ttl_s * 1000)),
+            sweep=partial(_sweep, client, fleet, round(self._settings.outcome_ttl_s * 1000)),
             stopping=self._stopping,
             may_lose=self._may_lose,
         )
@@ -268,3 +268,9 @@ def _syncs_always(client: redis.Redis) -> bool:
     except redis.RedisError:
         return False
     return bool(found.get("appendonly") == "yes" and found.get("appendfsync") == "always")
+
+
+def _sweep(client: redis.Redis, fleet: str, older_than_ms: int) -> None:
+    """Remove what nobody waits for any more."""
+    forget_gone_callers(client, fleet)
+    purge_abandoned(client, fleet, older_than_ms)

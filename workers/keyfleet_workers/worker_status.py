@@ -10,6 +10,7 @@ from typing import Any
 import redis
 
 from keyfleet import redis_keys
+from keyfleet.config import ANY_MODEL
 from keyfleet.ledger import model_of
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
@@ -92,6 +93,7 @@ class WorkerStatus:
     def _status(self) -> dict[str, Any]:
         return {
             "key": self.binding.name,
+            "models": list(self.binding.config.models) or [ANY_MODEL],
             "host": self.host,
             "pid": os.getpid(),
             "in_flight": self.slots.used,

@@ -4,7 +4,7 @@ from keyfleet.jobs.cancelling import Cancelled, cancel_job, withdraw_job
 from keyfleet.jobs.finding import find_job
 from keyfleet.jobs.fleets import fleets_with_jobs, forget_fleet, run_fleet
 from keyfleet.jobs.listing import ListedJob, OpenCounts, list_jobs, server_now_ms
-from keyfleet.jobs.purging import Purged, purge_abandoned, purge_abandoned_runs, purge_job
+from keyfleet.jobs.purging import Purged, forget_gone_callers, purge_abandoned, purge_abandoned_runs, purge_job
 
 __all__ = [
     "Cancelled",
@@ -15,6 +15,7 @@ __all__ = [
     "find_job",
     "fleets_with_jobs",
     "forget_fleet",
+    "forget_gone_callers",
     "list_jobs",
     "purge_abandoned",
     "purge_abandoned_runs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import cast
 
 import redis
 
@@ -15,7 +16,7 @@ from keyfleet.ledger.job_record import ALIVE_MS
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list
 from keyfleet.scripts import Script, load_source
 
-__all__ = ["Purged", "purge_abandoned", "purge_abandoned_runs", "purge_job"]
+__all__ = ["Purged", "forget_gone_callers", "purge_abandoned", "purge_abandoned_runs", "purge_job"]
 
 NOTICE_MS = 60_000
 """How long an abandoned job is announced before it is removed (ms): the server may have been away for days, and a
@@ -96,6 +97,21 @@ def purge_abandoned(client: redis.Redis, fleet: str, older_than_ms: int, *, decl
             removed += purged is Purged.REMOVED
         elif record.mark == "cancelled":
             withdraw_job(client, fleet, record.job_id, declare_flags=declare_flags)
+    return removed
+
+
+def forget_gone_callers(client: redis.Redis, fleet: str, *, declare_flags: bool = True) -> int:
+    """Remove the calls of processes that are gone, as far as no worker has them in flight; returns how many processes.
+
+    None of them would be started (take.lua), but they take room. Raises redis.RedisError.
+    """
+    broom = _Broom(client, fleet, declare_flags=declare_flags)
+    callers = redis_keys.callers(fleet)
+    silent = client.zrangebyscore(callers, "-inf", server_now_ms(client) - ALIVE_MS)
+    removed = 0
+    for job_id in (name.decode(errors="replace") for name in cast("list[bytes]", silent)):
+        if broom.sweep(job_id, silent_ms=ALIVE_MS, notice_ms=0) is Purged.REMOVED:
+            removed += cast("int", client.zrem(callers, job_id))
     return removed
 
 

@@ -23,7 +23,7 @@ from keyfleet.ledger.job_record import KEEP_JOBS_MS, Closing, JobFacts, Producer
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list, queue_names_in
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
-from keyfleet.tickets import PRIORITIES, REQUESTS_PER_TICKET
+from keyfleet.tickets import PRIORITIES, REQUESTS_PER_TICKET, URGENT
 
 __all__ = ["JobLedger"]
 
@@ -43,14 +43,18 @@ class JobLedger:
         *,
         facts: JobFacts | None = None,
         keep_ms: int = KEEP_JOBS_MS,
+        is_caller: bool = False,
         declare_flags: bool = True,
     ) -> None:
-        """`facts` say what the job is, for those who list jobs; its record stays for `keep_ms` when it is done."""
+        """`facts` say what the job is, for those who list jobs; its record stays for `keep_ms` when it is done.
+        `is_caller`: somebody waits for its outcomes right now, so nothing of it is started once its producer is gone.
+        """
         self._client = client
         self._fleet = fleet
         self._options = options
         self._facts = facts or JobFacts()
         self._keep_ms = keep_ms
+        self._is_caller = is_caller
         self.job_id = job_id
 
         def script(name: str, *before: tuple[str, str]) -> Script:
@@ -84,7 +88,8 @@ class JobLedger:
 
     def say_alive(self, *, leaves: bool = False) -> ProducerWord:
         """Say that the producer runs the job, or that it leaves it undone; hear whether it was cancelled."""
-        return ProducerWord(self._seen([self._job_key], [int(leaves)]).decode())
+        keys = [self._job_key, redis_keys.callers(self._fleet)] if self._is_caller else [self._job_key]
+        return ProducerWord(self._seen(keys, [int(leaves), self.job_id]).decode())
 
     def is_known(self) -> bool:
         """Whether the server knows the job; if not although it was opened, the server was wiped."""
@@ -99,14 +104,20 @@ class JobLedger:
         else:
             keys, ids = [*_record_keys(*closing.into), *own], [closing.into[1], self.job_id]
         self._close(keys, [*ids, self._keep_ms, *closing.arguments(self._facts)])
+        if self._is_caller:
+            self._client.zrem(redis_keys.callers(self._fleet), self.job_id)
 
     def note_failures(self, groups: Sequence[tuple[str, int, str]]) -> None:
         """Count requests that failed without ever being accepted: (reason, count, example) of each reason."""
         keys = _record_keys(self._fleet, self.job_id)[1:4]
         self._note_failures(keys, [part for group in groups for part in group])
 
-    def accept(self, queue: str, requests: Sequence[Request], *, batch: str = "") -> list[bool]:
+    def accept(
+        self, queue: str, requests: Sequence[Request], *, batch: str = "", options: JobOptions | None = None
+    ) -> list[bool]:
         """Write `requests` into `queue`; False stands for each that the ledger has already.
+
+        `options` are those of these requests, where they have others than the job.
 
         `batch` names this very call. With the same name it may be made again when its answer was lost on the way: a
         request that was accepted then, and has its outcome by now, is not accepted a second time. A job remembers its
@@ -122,7 +133,7 @@ class JobLedger:
                 request_key(self.job_id, request.id),
                 int(request.urgent),
                 request.cost_tokens,
-                encode_record(request, self._options),
+                encode_record(request, options or self._options),
                 request.start_within_ms,
                 request.pack or "-",
             ]
@@ -175,10 +186,11 @@ class JobLedger:
         milliseconds, _, number = through.partition("-")
         self._client.xtrim(self._stream_key, minid=f"{milliseconds}-{int(number) + 1}", approximate=False)
 
-    def lacking_tickets(self, queue: str) -> int:
+    def lacking_tickets(self, queue: str, *, urgent: bool = False) -> int:
         """Tickets that `queue` needs for what is ready beside those that stand there; below 0 where they are too many.
 
-        Tickets that a worker holds just now are not seen.
+        `urgent`: only tickets that overtake others count, for what overtakes others. Tickets that a worker holds just
+        now are not seen.
         """
         keys = QueueKeys(self._fleet, queue)
         pipeline = self._client.pipeline(transaction=False)
@@ -186,8 +198,10 @@ class JobLedger:
         pipeline.zcard(keys.ready_bulk)
         for priority in PRIORITIES:
             pipeline.llen(redis_keys.tickets(self._fleet, queue, priority))
-        urgent, bulk, *standing = cast("list[int]", pipeline.execute())
-        return -(-(urgent + bulk) // REQUESTS_PER_TICKET) - sum(standing)
+        overtaking, bulk, *standing = cast("list[int]", pipeline.execute())
+        if urgent:
+            return -(-overtaking // REQUESTS_PER_TICKET) - standing[PRIORITIES.index(URGENT)]
+        return -(-(overtaking + bulk) // REQUESTS_PER_TICKET) - sum(standing)
 
     def depths(self, queue: str) -> dict[str, int]:
         """How many requests of all jobs `queue` has ready, running and delayed."""

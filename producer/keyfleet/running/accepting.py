@@ -13,11 +13,11 @@ import redis
 
 from keyfleet.contract import Request
 from keyfleet.errors import JobCancelled
-from keyfleet.ledger import JobLedger
+from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.running.disk_room import DiskRoom
 from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
 
-__all__ = ["FULL_SHARE", "Acceptor"]
+__all__ = ["FULL_SHARE", "Acceptor", "issue_tickets"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,13 +56,24 @@ class Acceptor:
         self._on_cancelled = on_cancelled
         self._looked_s = 0.0
 
-    def accept(self, queue: str, requests: Sequence[Request]) -> bool:
-        """Write `requests` into the ledger, waiting as long as it takes; False if stopped before that."""
+    def accept(
+        self,
+        queue: str,
+        requests: Sequence[Request],
+        *,
+        options: JobOptions | None = None,
+        still_wanted: Callable[[Sequence[Request]], Sequence[Request]] = lambda requests: requests,
+    ) -> bool:
+        """Write `requests` into the ledger, waiting as long as it takes; False if stopped before that.
+
+        `options` are as for `JobLedger.accept`. `still_wanted` is asked before each try which of them to write.
+        """
         batch = uuid.uuid4().hex
         while not self._stopping.is_set():
             try:
                 self._wait_for_room()
-                accepted = self._ledger.accept(queue, requests, batch=batch)
+                wanted = still_wanted(requests)
+                accepted = self._ledger.accept(queue, wanted, batch=batch, options=options)
             except JobCancelled:
                 self._stopping.set()
                 self._on_cancelled()
@@ -73,7 +84,8 @@ class Acceptor:
                 self._pause("the broker doesn't answer")
             else:
                 self._say("")
-                self._issue(queue, sum(accepted))
+                urgent = any(request.urgent for request in wanted)
+                issue_tickets(self._ledger, self._tickets, queue, sum(accepted), urgent=urgent)
                 return True
         return False
 
@@ -98,16 +110,17 @@ class Acceptor:
             return ""
         return f"the broker's memory is {int(memory['used_memory']) / limit:.0%} full"
 
-    def _issue(self, queue: str, count: int) -> None:
-        """Issue what tickets the queue lacks, up to those of `count` new requests.
 
-        Workers also take without a ticket while they wait for quota, so a ticket for each batch would pile up as the
-        job goes on.
-        """
-        try:
-            new = -(-count // REQUESTS_PER_TICKET)
-            lacking = self._ledger.lacking_tickets(queue) if new else 0
-            if lacking > 0:
-                self._tickets.issue_for(queue, min(new, lacking) * REQUESTS_PER_TICKET)
-        except Exception as error:
-            logger.info("tickets could not be sent (%s); the reaper replaces them", type(error).__name__)
+def issue_tickets(ledger: JobLedger, tickets: TicketOffice, queue: str, count: int, *, urgent: bool) -> None:
+    """Issue what tickets `queue` lacks, up to those of `count` new requests. Never raises: the reaper replaces them.
+
+    Workers also take without a ticket while they wait for quota, so a ticket for each batch would pile up as a job
+    goes on. Urgent requests get tickets that overtake those of others.
+    """
+    try:
+        new = -(-count // REQUESTS_PER_TICKET)
+        lacking = ledger.lacking_tickets(queue, urgent=urgent) if new else 0
+        if lacking > 0:
+            tickets.issue_for(queue, min(new, lacking) * REQUESTS_PER_TICKET, urgent=urgent)
+    except Exception as error:
+        logger.info("tickets could not be sent (%s); the reaper replaces them", type(error).__name__)

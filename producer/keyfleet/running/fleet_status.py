@@ -40,7 +40,7 @@ class WorkerStatus:
 
     `standings` maps queues to `serves`, `lost` (its model) or `other` (its key serves other models). `waits` maps
     queues to (reason, end by this host's wall clock in seconds since the epoch). `has_left`: it has given its key up,
-    for the reason that `key` says.
+    for the reason that `key` says. `models` are the names, or patterns of them, that its key serves.
     """
 
     key_name: str
@@ -54,6 +54,7 @@ class WorkerStatus:
     key: KeyStanding = KeyStanding()
     standings: dict[str, str] = field(default_factory=dict)
     has_left: bool = False
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def _worker(text: bytes) -> WorkerStatus | None:
             key=KeyStanding(fields["state"]["name"], fields["state"]["reason"], fields["state"]["rest_s"]),
             standings=dict(fields["queues"]),
             has_left=fields["has_left"],
+            models=tuple(map(str, fields.get("models", ()))),
         )
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
