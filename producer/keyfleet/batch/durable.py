@@ -13,10 +13,18 @@ __all__ = ["append", "cut", "open_for_append", "remove", "rename", "sync", "sync
 READ_WRITE_MODE = 0o666
 """Permissions of a new file before the user's umask."""
 
+PRIVATE_MODE = 0o600
+"""Those of a new file in a directory that is its owner's alone."""
+
 
 def open_for_append(path: Path) -> int:
     """A file descriptor for reading and appending; the file is created where it doesn't exist."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, READ_WRITE_MODE)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        is_private = not path.parent.stat().st_mode & 0o077
+        return os.open(path, flags | os.O_CREAT, PRIVATE_MODE if is_private else READ_WRITE_MODE)
 
 
 def append(fd: int, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Rows of the output: the cookbook's lists for bare bodies, OpenAI's objects for Batch lines.
+"""Rows of the output: the cookbook's lists for bare bodies, OpenAI's objects for Batch lines, and whole outcomes.
 
 Answers are put in as the text that came from the provider, in one line.
 """
@@ -13,10 +13,11 @@ from typing import Any
 
 from keyfleet.batch.json_text import NotJSON, decode_object, join_members, members_of, one_line, string, value_of
 from keyfleet.batch.lines import InputLine
+from keyfleet.batch.whole_rows import whole_row_text
 from keyfleet.contract import AttemptError, Outcome
 from keyfleet.errors import InvalidRequest
 
-__all__ = ["Row", "bare_row", "batch_row", "blank_row", "invalid_outcome", "row_maker"]
+__all__ = ["Row", "bare_row", "batch_row", "blank_row", "invalid_outcome", "row_maker", "whole_row"]
 
 RowMaker = Callable[[Outcome], "Row"]
 
@@ -36,7 +37,14 @@ class Row:
 
 def row_maker(line_format: str, job_id: str) -> RowMaker:
     """The row function of a format. `job_id` goes into the ids of Batch rows: the same on every resume."""
-    return (lambda outcome: batch_row(outcome, job_id)) if line_format == "batch" else bare_row
+    if line_format == "batch":
+        return lambda outcome: batch_row(outcome, job_id)
+    return whole_row if line_format == "fleet" else bare_row
+
+
+def whole_row(outcome: Outcome) -> Row:
+    """All that is known of an outcome (`whole_rows`)."""
+    return Row(int(outcome.id), not outcome.ok, whole_row_text(outcome), outcome.failure_reason)
 
 
 def blank_row(line_number: int) -> Row:

@@ -18,7 +18,7 @@ from keyfleet.batch.parse import LineFormat, detect_format
 from keyfleet.batch.writer import ResultWriter, check_recorded
 from keyfleet.errors import InputError
 
-__all__ = ["JobFiles", "JobOptions", "NothingToDo", "check_same_job", "line_format_of", "open_job"]
+__all__ = ["JobFiles", "JobOptions", "NothingToDo", "check_same_job", "line_format_of", "new_job", "open_job"]
 
 Action = Literal["new", "resume", "continue"]
 
@@ -27,7 +27,7 @@ Action = Literal["new", "resume", "continue"]
 class JobOptions:
     """`url` and `ordered` must be the same whenever a job is gone on with; `limit_lines` may change.
 
-    `reasons` restricts a retry to lines that failed for one of them.
+    `reasons` restricts a retry to lines that failed for one of them. `format` None: told by looking.
     """
 
     url: str | None = None
@@ -35,6 +35,7 @@ class JobOptions:
     limit_lines: int | None = None
     overwrite: bool = False
     reasons: tuple[str, ...] = ()
+    format: LineFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def open_job(input_name: str, output: Path | None, options: JobOptions) -> JobFi
     output = default_output(input_name) if output is None else output
     lines = open_input(input_name)
     try:
-        line_format = line_format_of(lines)
+        line_format = options.format or line_format_of(lines)
         paths = JobPaths.for_format(output, line_format)
         check_paths(input_name, paths)
         header = JournalHeader(
@@ -136,6 +137,14 @@ def open_job(input_name: str, output: Path | None, options: JobOptions) -> JobFi
     except BaseException:
         lines.close()
         raise
+
+
+def new_job(lines: InputLines, output: Path, line_format: LineFormat, job_id: str, options: JobOptions) -> JobFiles:
+    """Begin a job that is called `job_id`, whose files are nobody else's. Raises InputError."""
+    paths = JobPaths.for_format(output, line_format)
+    header = JournalHeader(job_id, lines.name, line_format, options.ordered, options.url, resumable=lines.resumable)
+    action, journal = _begin(paths, header)
+    return JobFiles(action, line_format, paths, lines, journal, _writer(paths, journal))
 
 
 def line_format_of(lines: InputLines) -> LineFormat:

@@ -99,6 +99,11 @@ class InputLines:
     def position_bytes(self) -> int:
         return self._source.tell() if self.total_bytes is not None else self._end
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether there are no more lines, once the iteration gave none: one that is still written may get some."""
+        return True
+
     def __iter__(self) -> Iterator[InputLine]:
         return self
 

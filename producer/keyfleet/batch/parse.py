@@ -1,4 +1,5 @@
-"""From a line of the input to a request: the cookbook's bare bodies and OpenAI's Batch lines."""
+"""From a line of the input to a request: the cookbook's bare bodies, OpenAI's Batch lines, and what jobs of Python
+programs have spooled."""
 
 from __future__ import annotations
 
@@ -22,9 +23,11 @@ from keyfleet.errors import ConfigurationError, InvalidRequest
 
 __all__ = ["LineFormat", "LineParser", "ParsedLine", "detect_format"]
 
-LineFormat = Literal["bare", "batch"]
+LineFormat = Literal["bare", "batch", "fleet"]
+"""`fleet` lines hold `index`, `id` and `body` (`fleet_jobs.rows`), or an `error` instead of what can't be sent."""
 
 _BATCH_MARKS = ("custom_id", "method", "url")
+_FLEET_MARKS = frozenset({"index", "id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,15 @@ class ParsedLine:
 
 
 def detect_format(first_line: bytes) -> LineFormat:
-    """Told by the first line that isn't blank: a Batch line has a `body` and at least one of its other fields."""
+    """Told by the first line that isn't blank: a Batch line has a `body` and at least one of its other fields, a
+    spooled one an `index` and an `id`."""
     try:
         members = members_of(first_line)
     except NotJSON:
         return "batch" if b'"custom_id"' in first_line and b'"body"' in first_line else "bare"
     keys = {member.key for member in members or ()}
+    if keys >= _FLEET_MARKS and keys & {"body", "error"}:
+        return "fleet"
     return "batch" if "body" in keys and keys.intersection(_BATCH_MARKS) else "bare"
 
 
@@ -83,8 +89,11 @@ class LineParser:
         members = self._members(line)
         if self.format == "bare":
             return self._request(line.number, members, None, self._target)
-        custom_id = self._custom_id(line.number, decode_object(members).get("custom_id"))
         fields = {member.key: member for member in members}
+        if self.format == "fleet":
+            custom_id = _spooled_id(line.number, fields)
+        else:
+            custom_id = self._custom_id(line.number, decode_object(members).get("custom_id"))
         _check_method(line.number, fields.get("method"))
         body = fields.get("body")
         if body is None or not isinstance(body.value, dict):
@@ -108,7 +117,7 @@ class LineParser:
         if line.oversized:
             _refuse(line.number, "line_too_long", None, f"is longer than {LINE_BYTES_MAX} bytes")
         try:
-            members = members_of(line.raw, inside="body" if self.format == "batch" else None)
+            members = members_of(line.raw, inside=None if self.format == "bare" else "body")
         except NotJSON as error:
             _refuse(line.number, "invalid_json", None, f"is no JSON: {error}; expected one JSON object")
         if members is None:
@@ -158,6 +167,15 @@ class LineParser:
             sent = original
             body.pop("metadata", None)
         return ParsedLine(number, custom_id, endpoint, base_url, model, body, sent, metadata, original)
+
+
+def _spooled_id(number: int, fields: dict[str, Member]) -> str:
+    """What the caller calls the request. Raises InvalidRequest for one that could not even be spooled."""
+    if "error" in fields:
+        error = fields["error"].value
+        raise InvalidRequest(f"line {number}: {error['message']}", code=error["code"], field=error["field"])
+    found = fields["id"].value if "id" in fields else None
+    return found if isinstance(found, str) else str(number - 1)
 
 
 def _option_target(url: str) -> tuple[str | None, str]:

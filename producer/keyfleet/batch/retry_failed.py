@@ -114,7 +114,7 @@ def open_retry(input_name: str, output: Path | None, options: JobOptions) -> Ret
     output = default_output(input_name) if output is None else output
     lines = open_input(input_name)
     try:
-        line_format = line_format_of(lines)
+        line_format = options.format or line_format_of(lines)
         paths = JobPaths.for_format(output, line_format)
         check_paths(input_name, paths)
         wanted = JournalHeader("", lines.name, line_format, options.ordered, options.url, resumable=lines.resumable)
