@@ -124,9 +124,6 @@ def test_a_job_that_failed_in_parts_is_retried_in_its_own_format(tmp_path: Path)
     results = [result_of_row(row) for row in output.read_bytes().splitlines()]
     found = [(result.index, result.ok, result.body) for result in results]
     assert found == [(0, True, {"a": [1, 2]}), (1, True, "new")]
-        (0, True, {"a": [1, 2]}),
-        (1, True, "new"),
-    ]
 
 
 def open_to_end(name: str) -> Any:
