@@ -50,6 +50,7 @@ def test_without_variables_every_setting_has_its_default() -> None:
         ("KEYFLEET_GUARD_MS", "0", "guard_ms", 0),
         ("KEYFLEET_GUARD_SHARE", "1%", "guard_share", 0.01),
         ("KEYFLEET_GIVE_UP_AFTER", "2h", "give_up_after_s", 7200.0),
+        ("KEYFLEET_NO_KEY_GRACE", "3s", "no_key_grace_s", 3.0),
         ("KEYFLEET_WORKERS", "no", "workers", False),
         ("KEYFLEET_ORDERED", "1", "ordered", True),
         ("KEYFLEET_PROGRESS", "false", "progress", False),

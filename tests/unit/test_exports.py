@@ -8,16 +8,24 @@ import sys
 import keyfleet
 
 NAMES = [
+    "Answer",
     "AttemptError",
     "BrokerUnavailable",
     "ConfigurationError",
+    "DeadlineExceeded",
+    "Fleet",
+    "FleetClosed",
     "InputError",
     "InvalidRequest",
+    "JobCancelled",
+    "JobNotFound",
     "KeyfleetError",
     "KeysFileError",
-    "Outcome",
-    "Request",
+    "NoKeyServes",
+    "ProviderError",
+    "RequestFailed",
     "RequestTooLarge",
+    "Result",
     "__version__",
 ]
 

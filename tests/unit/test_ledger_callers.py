@@ -1,4 +1,4 @@
-"""Jobs whose outcomes somebody waits for right now: heard of by all, urgent, and forgotten once their caller is gone."""
+"""Jobs whose outcomes somebody waits for right now: heard of by all, urgent, forgotten once their caller is gone."""
 
 from __future__ import annotations
 

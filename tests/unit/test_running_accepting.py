@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,7 +37,9 @@ class Broker:
     def info(self, section: str) -> dict[str, Any]:
         return self.memory.pop(0) if self.memory else {"used_memory": 1, "maxmemory": 0}
 
-    def accept(self, queue: str, requests: Sequence[Request], *, batch: str, options: JobOptions | None) -> list[bool]:
+    def accept(
+        self, queue: str, requests: Sequence[Request], *, batch: str, options: Mapping[str, JobOptions] | None
+    ) -> list[bool]:
         self.batches.append(batch)
         if self.failures:
             raise self.failures.pop(0)

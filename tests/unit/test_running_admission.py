@@ -12,8 +12,9 @@ from limits import RateLimitItem, parse
 from keyfleet.batch.lines import InputLine
 from keyfleet.batch.parse import LineFormat, LineParser, ParsedLine
 from keyfleet.config import KeyConfig, ModelLimits, ModelSettings, SecretReference
-from keyfleet.errors import InvalidRequest
-from keyfleet.running.admission import Admission, ServedModels
+from keyfleet.errors import InvalidRequest, RequestFailed
+from keyfleet.running.admission import Admission
+from keyfleet.running.served_models import ServedModels
 
 
 def key(name: str, *tokens: str, model: str | None = None, headroom: float = 0.0) -> KeyConfig:
@@ -34,9 +35,9 @@ def parsed(fields: dict[str, Any], line_format: LineFormat = "bare", url: str | 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello there"}], "max_tokens": 50}
 
 
-def refused_by(served: ServedModels, model: str, cost_tokens: int) -> InvalidRequest:
-    with pytest.raises(InvalidRequest) as caught:
-        served.check(7, model, cost_tokens)
+def refused_by(served: ServedModels, model: str, cost_tokens: int) -> RequestFailed:
+    with pytest.raises(RequestFailed) as caught:
+        served.check(model, cost_tokens)
     return caught.value
 
 
@@ -79,29 +80,40 @@ def test_a_guessed_output_keeps_no_request_out_of_a_small_limit() -> None:
 
 def test_a_model_that_no_key_serves_is_refused_with_those_that_are() -> None:
     error = refused_by(ServedModels([key("one", model="gpt-4o*"), key("two", model="o3")], 1.0), "claude", 1)
-    assert str(error) == "line 7: no configured key serves the model 'claude'; served are gpt-4o*, o3"
-    assert (error.code, error.field) == ("model_not_served", "model")
+    assert str(error) == "no configured key serves the model 'claude'; served are gpt-4o*, o3"
+    assert error.code == "model_not_served"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "field"),
+    [({"model": "claude"}, "model_not_served", "model"), ({"max_tokens": 4000}, "request_too_large", "max_tokens")],
+)
+def test_a_line_that_no_key_can_run_is_refused_by_its_number(fields: dict[str, Any], code: str, field: str) -> None:
+    served = ServedModels([key("one", "1000/minute", model="gpt-4o-mini")], 1.0)
+    with pytest.raises(InvalidRequest, match=r"^line 7: (no configured key|the request costs)") as caught:
+        Admission(served, None).request(parsed({**CHAT, **fields}))
+    assert (caught.value.code, caught.value.field) == (code, field)
 
 
 def test_what_fits_the_largest_limit_exactly_is_admitted_and_one_more_is_not() -> None:
     served = ServedModels([key("small", "100/minute"), key("large", "1000/minute", "5000/hour")], 1.0)
-    served.check(7, "any", 1000)
+    served.check("any", 1000)
     error = refused_by(served, "any", 1010)
     assert error.code == "request_too_large"
     assert str(error) == (
-        "line 7: the request costs 1010 tokens (prompt plus allowed output), 10 more than the largest limit ever "
+        "the request costs 1010 tokens (prompt plus allowed output), 10 more than the largest limit ever "
         "allows (1000 tokens of key large, 1000 per 1 minute)"
     )
 
 
 def test_the_share_in_use_and_the_headroom_of_a_key_make_its_limits_smaller() -> None:
     served = ServedModels([key("one", "1000/minute", headroom=0.5)], 0.5)
-    served.check(7, "any", 250)
+    served.check("any", 250)
     assert refused_by(served, "any", 251).code == "request_too_large"
 
 
 def test_a_key_without_token_limits_takes_requests_of_any_size() -> None:
-    ServedModels([key("small", "100/minute"), key("open")], 1.0).check(7, "any", 10**9)
+    ServedModels([key("small", "100/minute"), key("open")], 1.0).check("any", 10**9)
 
 
 def test_only_limits_of_keys_that_serve_the_model_count() -> None:

@@ -2,6 +2,7 @@
 
 from keyfleet.config.environment import Environment
 from keyfleet.config.environment_keys import environment_keys
+from keyfleet.config.given_keys import GivenKeys, write_given_keys
 from keyfleet.config.key_config import (
     DEFAULT_AZURE_API_VERSION,
     DEFAULT_BASE_URLS,
@@ -30,6 +31,7 @@ __all__ = [
     "PROVIDERS",
     "REFUNDS",
     "Environment",
+    "GivenKeys",
     "GroupSettings",
     "KeyConfig",
     "KeySource",
@@ -58,4 +60,5 @@ __all__ = [
     "parse_size_bytes",
     "redact_url",
     "scaled_amount",
+    "write_given_keys",
 ]

@@ -43,6 +43,10 @@ class Environment:
         dotenv = read_dotenv((cwd or Path.cwd()) / DOTENV_NAME, environ)
         return cls({**dotenv, **environ}, from_dotenv=frozenset(dotenv.keys() - environ.keys()))
 
+    def with_values(self, values: Mapping[str, str]) -> Environment:
+        """These variables under `values`."""
+        return Environment({**self._values, **values}, from_dotenv=self._from_dotenv - values.keys())
+
     def get(self, *names: str) -> str | None:
         """The value, without blanks around it, of the first of `names` that is set; None where none is."""
         name = self.first_set(*names)

@@ -41,6 +41,9 @@ DEFAULT_OUTCOME_TTL_S = 7 * 86_400.0
 DEFAULT_MIN_FREE_DISK_BYTES = 100_000_000
 """Below this much free space nothing more is fed: what is under way still has to be written."""
 
+DEFAULT_NO_KEY_GRACE_S = 10.0
+"""How long an interactive call waits for a worker whose key serves its model: hosts are restarted."""
+
 _FLEET = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
@@ -73,6 +76,7 @@ class Settings:
     guard_ms: int = DEFAULT_GUARD_MS
     guard_share: float = DEFAULT_GUARD_SHARE
     give_up_after_s: float | None = None
+    no_key_grace_s: float = DEFAULT_NO_KEY_GRACE_S
     keep_jobs_s: float = DEFAULT_KEEP_JOBS_S
     outcome_ttl_s: float = DEFAULT_OUTCOME_TTL_S
     min_free_disk_bytes: int = DEFAULT_MIN_FREE_DISK_BYTES
@@ -115,6 +119,7 @@ class Settings:
             guard_ms=env.get_int("KEYFLEET_GUARD_MS", default=DEFAULT_GUARD_MS, minimum=0),
             guard_share=env.get_percentage("KEYFLEET_GUARD_SHARE", default=DEFAULT_GUARD_SHARE),
             give_up_after_s=env.get_duration_s("KEYFLEET_GIVE_UP_AFTER", "KEYFLEET_GIVE_UP_AFTER_S", default=None),
+            no_key_grace_s=env.get_duration_s("KEYFLEET_NO_KEY_GRACE", default=DEFAULT_NO_KEY_GRACE_S),
             keep_jobs_s=env.get_duration_s("KEYFLEET_KEEP_JOBS", default=DEFAULT_KEEP_JOBS_S),
             outcome_ttl_s=env.get_duration_s("KEYFLEET_OUTCOME_TTL", default=DEFAULT_OUTCOME_TTL_S),
             min_free_disk_bytes=env.get_parsed(

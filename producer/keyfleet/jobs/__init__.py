@@ -2,7 +2,7 @@
 
 from keyfleet.jobs.cancelling import Cancelled, cancel_job, withdraw_job
 from keyfleet.jobs.finding import find_job
-from keyfleet.jobs.fleets import fleets_with_jobs, forget_fleet, run_fleet
+from keyfleet.jobs.fleets import fleets_with_jobs, forget_fleet, keys_fleet, run_fleet
 from keyfleet.jobs.listing import ListedJob, OpenCounts, list_jobs, server_now_ms
 from keyfleet.jobs.purging import Purged, forget_gone_callers, purge_abandoned, purge_abandoned_runs, purge_job
 
@@ -16,6 +16,7 @@ __all__ = [
     "fleets_with_jobs",
     "forget_fleet",
     "forget_gone_callers",
+    "keys_fleet",
     "list_jobs",
     "purge_abandoned",
     "purge_abandoned_runs",

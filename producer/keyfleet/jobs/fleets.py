@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from itertools import islice
 from typing import cast
@@ -9,8 +10,9 @@ from typing import cast
 import redis
 
 from keyfleet import redis_keys
+from keyfleet.config import Environment, KeySource
 
-__all__ = ["fleets_with_jobs", "forget_fleet", "run_fleet"]
+__all__ = ["fleets_with_jobs", "forget_fleet", "keys_fleet", "run_fleet"]
 
 FLEET_ID_CHARACTERS = 24
 """How much of a job's id names its fleet on the embedded server."""
@@ -29,6 +31,18 @@ _JOBS = re.compile(re.escape(redis_keys.jobs("\0")).replace("\0", "([A-Za-z0-9_-
 def run_fleet(job_id: str) -> str:
     """The fleet of a run on the embedded server: one of its own, so that runs never use each other's keys."""
     return f"{RUN_PREFIX}{job_id[:FLEET_ID_CHARACTERS]}"
+
+
+def keys_fleet(source: KeySource, env: Environment) -> str:
+    """The fleet on the embedded server of all programs that use the same keys, and of no others.
+
+    A keys file counts by its name, other keys by what they are; nothing can be told from the name.
+    """
+    parts = [str(source.path.resolve())] if source.path is not None else []
+    for key in source.keys if source.path is None else ():
+        parts += [key.name, key.base_url, *(env.get(name) or name for name in key.api_key.variables)]
+    digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=FLEET_ID_CHARACTERS // 2)
+    return f"{RUN_PREFIX}{digest.hexdigest()}"
 
 
 def fleets_with_jobs(client: redis.Redis) -> list[str]:

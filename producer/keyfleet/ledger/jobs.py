@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import redis
@@ -113,11 +113,16 @@ class JobLedger:
         self._note_failures(keys, [part for group in groups for part in group])
 
     def accept(
-        self, queue: str, requests: Sequence[Request], *, batch: str = "", options: JobOptions | None = None
+        self,
+        queue: str,
+        requests: Sequence[Request],
+        *,
+        batch: str = "",
+        options: Mapping[str, JobOptions] | None = None,
     ) -> list[bool]:
         """Write `requests` into `queue`; False stands for each that the ledger has already.
 
-        `options` are those of these requests, where they have others than the job.
+        `options` are those of requests, by id, that have others than the job.
 
         `batch` names this very call. With the same name it may be made again when its answer was lost on the way: a
         request that was accepted then, and has its outcome by now, is not accepted a second time. A job remembers its
@@ -128,12 +133,13 @@ class JobLedger:
         keys = [*queue_key_list(self._fleet, queue), QueueKeys(self._fleet, queue).sequence]
         keys += [redis_keys.queues(self._fleet), self._job_key]
         arguments: list[Any] = [queue, batch]
+        own = options or {}
         for request in requests:
             arguments += [
                 request_key(self.job_id, request.id),
                 int(request.urgent),
                 request.cost_tokens,
-                encode_record(request, options or self._options),
+                encode_record(request, own.get(request.id, self._options)),
                 request.start_within_ms,
                 request.pack or "-",
             ]

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import redis
@@ -61,7 +61,7 @@ class Acceptor:
         queue: str,
         requests: Sequence[Request],
         *,
-        options: JobOptions | None = None,
+        options: Mapping[str, JobOptions] | None = None,
         still_wanted: Callable[[Sequence[Request]], Sequence[Request]] = lambda requests: requests,
     ) -> bool:
         """Write `requests` into the ledger, waiting as long as it takes; False if stopped before that.

@@ -74,6 +74,10 @@ class FleetStatus:
                     reasons[reason] = reasons.get(reason, 0) + 1
         return reasons
 
+    def serving(self, queue: str) -> int:
+        """How many keys serve the model of `queue` now."""
+        return len({worker.key_name for worker in self.workers if worker.standings.get(queue) == "serves"})
+
     def all_keys_refused(self) -> str | None:
         """What the providers say, where they refuse every key; None where one is not refused, or no worker is known."""
         if not self.workers or any(worker.key.state != "revoked" for worker in self.workers):

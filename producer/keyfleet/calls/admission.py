@@ -1,0 +1,98 @@
+"""From what a caller gives to a request that the fleet can run, or the error that says why not."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from keyfleet.batch.endpoints import deployment_model, refusal, split_url
+from keyfleet.contract import Request
+from keyfleet.errors import InvalidRequest
+from keyfleet.running.served_models import ServedModels
+from keyfleet.tokens import TextCounter, count_request_tokens, counter_for
+
+__all__ = ["CallAdmission"]
+
+
+class CallAdmission:
+    """Checks calls and counts what they cost. For any thread.
+
+    What the provider itself says better is left to it: a body is only refused for what the fleet can't carry.
+    """
+
+    def __init__(
+        self, served: ServedModels | None, encoding_name: str | None, assumed_output_tokens: Callable[[str], int]
+    ) -> None:
+        """`served` None: other hosts' workers may serve what this one doesn't know of."""
+        self.served = served
+        self._encoding_name = encoding_name
+        self._assumed_output_tokens = assumed_output_tokens
+        self._counters: dict[str, TextCounter] = {}
+        self._estimating = threading.Lock()
+
+    def request(self, call_id: str, endpoint: str, body: bytes, *, urgent: bool) -> Request:
+        """The request of a call. Raises InvalidRequest, NoKeyServes and RequestTooLarge."""
+        path = _endpoint(endpoint)
+        document = _document(body)
+        if document.get("stream") not in (None, False):
+            raise InvalidRequest(
+                "stream: a stream can't be had; expected false, or no such field",
+                code="stream_not_supported",
+                field="stream",
+            )
+        model = _model(document, path)
+        cost_tokens = self._cost_tokens(path, document, model)
+        if self.served is not None:
+            self.served.check(model, cost_tokens)
+        return Request(id=call_id, endpoint=path, model=model, body=body, cost_tokens=cost_tokens, urgent=urgent)
+
+    def _cost_tokens(self, endpoint: str, document: dict[str, Any], model: str) -> int:
+        counter = self._counters.get(model)
+        if counter is None:
+            counter = self._counters[model] = counter_for(model, encoding_name=self._encoding_name)
+        with self._estimating:
+            assumed = self._assumed_output_tokens(model)
+
+        def cost(assumed_output_tokens: int) -> int:
+            return count_request_tokens(
+                endpoint, document, counter=counter, assumed_output_tokens=assumed_output_tokens
+            )
+
+        return cost(assumed) if self.served is None else self.served.cost_that_fits(model, cost, assumed)
+
+
+def _endpoint(endpoint: str) -> str:
+    try:
+        base_url, path = split_url(endpoint)
+    except ValueError as error:
+        raise InvalidRequest(f"endpoint: {error}", code="invalid_url", field="endpoint") from None
+    if base_url is not None:
+        raise InvalidRequest(
+            "endpoint: expected a path such as /v1/chat/completions; keys know their providers' addresses",
+            code="invalid_url",
+            field="endpoint",
+        )
+    why = refusal(path)
+    if why:
+        raise InvalidRequest(f"endpoint: {path} {why}", code="unsupported_endpoint", field="endpoint")
+    return path
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise InvalidRequest("body: expected one JSON object", code="invalid_json", field="body")
+    return document
+
+
+def _model(document: dict[str, Any], endpoint: str) -> str:
+    model = document.get("model", deployment_model(endpoint))
+    if not isinstance(model, str) or not model.strip():
+        code = "missing_model" if model is None else "invalid_model"
+        raise InvalidRequest("model: expected the name of a model", code=code, field="model")
+    return model

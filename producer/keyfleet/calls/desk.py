@@ -1,0 +1,191 @@
+"""Where interactive calls go in and their outcomes come out: one job of this process, whose stream is read at once."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import wait
+from dataclasses import replace
+
+import redis
+
+from keyfleet.calls.admission import CallAdmission
+from keyfleet.calls.book import Call, CallBook
+from keyfleet.calls.replies import ReplyReader
+from keyfleet.calls.sender import CallSender
+from keyfleet.calls.waiting import WaitWatch
+from keyfleet.errors import BrokerUnavailable, FleetClosed, JobCancelled, KeyfleetError
+from keyfleet.ledger import JobFacts, JobLedger, JobOptions
+from keyfleet.running.accepting import Acceptor
+from keyfleet.running.backend import Backend
+from keyfleet.running.fleet_status import FleetStatus
+from keyfleet.running.job_facts import this_host
+from keyfleet.running.output_estimates import OutputEstimates
+from keyfleet.running.served_models import ServedModels
+
+__all__ = ["CallDesk"]
+
+logger = logging.getLogger(__name__)
+
+WITHDRAW_S = 2.0
+"""How long closing waits for calls to be taken back (s)."""
+
+THREAD_END_S = 2.0
+"""How long a thread may take to end (s)."""
+
+KEEP_MS = 1000
+"""How long the record of calls stays once they are over (ms): nobody looks for it."""
+
+
+class CallDesk:
+    """For any thread. `start` before the first call; `close` ends what is under way."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        served: ServedModels | None,
+        status: Callable[[], FleetStatus],
+        *,
+        grace_s: float,
+        encoding_name: str | None = None,
+    ) -> None:
+        """`served` None: the workers are others' business. `status` tells how they stand. `grace_s` is how long a call
+        waits for a worker whose key serves its model."""
+        settings = backend.settings
+        self._backend = backend
+        self._client, watch = backend.connect()
+        self._stopping = threading.Event()
+        self._numbers = itertools.count(1)
+        self._notes: set[str] = set()
+        self._is_closed = False
+        self._has_left_calls = False
+        self._book = CallBook()
+        self._options = JobOptions(
+            max_attempts=settings.max_attempts,
+            timeout_s=settings.timeout_s,
+            timeout_attempts=settings.timeout_attempts,
+        )
+        host = this_host()
+        facts = JobFacts(name=f"calls of {host}:{os.getpid()}", host=host, format="calls")
+        self._ledger = JobLedger(
+            self._client, settings.fleet, uuid.uuid4().hex, self._options, facts=facts, keep_ms=KEEP_MS, is_caller=True
+        )
+        acceptor = Acceptor(self._client, self._ledger, backend.tickets, stopping=self._stopping, say=self._say)
+        self._admission = CallAdmission(served, encoding_name, OutputEstimates(self._client).tokens)
+        self._sender = CallSender(self._ledger, acceptor, self._book, self._stopping)
+        waits = WaitWatch(self._book, status, self._end, grace_s=grace_s)
+        self._replies = ReplyReader(
+            self._ledger,
+            self._book,
+            watch,
+            self._stopping,
+            send_again=self._sender.put,
+            on_away=self._bring_server_back,
+            on_cancelled=self._cancel_all,
+            look=waits.look,
+        )
+
+    def start(self) -> None:
+        """Make the job known and begin. Raises BrokerUnavailable."""
+        try:
+            self._ledger.open(begins=True)
+            self._ledger.say_alive()
+        except redis.RedisError as error:
+            raise BrokerUnavailable(f"the broker stopped answering at the start ({type(error).__name__})") from None
+        self._sender.start()
+        self._replies.start()
+
+    def serve(self, served: ServedModels) -> None:
+        """From now on this is what the keys can do."""
+        self._admission.served = served
+
+    def begin(
+        self,
+        endpoint: str,
+        body: bytes,
+        *,
+        urgent: bool,
+        until_s: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Call:
+        """Send a call. Raises InvalidRequest, NoKeyServes, RequestTooLarge and FleetClosed.
+
+        It is not started any more once `until_s` of the monotonic clock has passed.
+        """
+        request = self._admission.request(str(next(self._numbers)), endpoint, body, urgent=urgent)
+        options = self._options
+        if max_attempts is not None:
+            options = replace(options, max_attempts=max_attempts)
+        if until_s is not None:
+            left_s = max(0.001, until_s - time.monotonic())
+            options = replace(options, timeout_s=min(options.timeout_s, round(left_s, 3)))
+        call = Call(request, options, until_s)
+        self._book.add(call)
+        self._sender.put(call)
+        if self._is_closed:  # in the midst of the lines above
+            self._end(call, FleetClosed("the fleet was closed"))
+        return call
+
+    def abandon(self, call: Call) -> None:
+        """Nobody waits for a call any more. It is taken back, unless a worker is sending it just now."""
+        call.is_abandoned = True
+        self._sender.put(call)
+
+    def close(self) -> None:
+        """End what is under way with FleetClosed, unpaid as far as it was not sent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        calls = self._book.all()
+        for call in calls:
+            self._end(call, FleetClosed("the fleet was closed"))
+        wait([call.withdrawn for call in calls], WITHDRAW_S)
+        self._stopping.set()
+        self._sender.stop(THREAD_END_S)
+        self._replies.join(THREAD_END_S)
+        self._leave()
+        self._client.close()
+
+    @property
+    def has_left_calls(self) -> bool:
+        """Whether workers had calls in flight when it was closed."""
+        return self._has_left_calls
+
+    def _leave(self) -> None:
+        """Where calls are in flight, the record stays until they have ended, for the fleet's workers to remove."""
+        self._has_left_calls = len(self._book) > 0
+        try:
+            if self._has_left_calls:
+                self._ledger.say_alive(leaves=True)
+            else:
+                self._ledger.close()
+        except redis.RedisError as error:
+            logger.info("the broker doesn't answer at the end (%s)", type(error).__name__)
+
+    def _end(self, call: Call, error: KeyfleetError) -> None:
+        if not call.ended.done():
+            call.ended.set_exception(error)
+        self.abandon(call)
+
+    def _cancel_all(self) -> None:
+        for call in self._book.all():
+            self._end(call, JobCancelled("the call was cancelled (`keyfleet jobs cancel`)"))
+
+    def _bring_server_back(self) -> None:
+        try:
+            self._backend.bring_server_back()
+        except BrokerUnavailable as error:
+            self._say(str(error))
+
+    def _say(self, reason: str) -> None:
+        """Once for each reason, until all is well again."""
+        if not reason:
+            self._notes.clear()
+        elif reason not in self._notes:
+            self._notes.add(reason)
+            logger.warning("calls wait: %s", reason)

@@ -1,0 +1,151 @@
+"""Reads the outcomes of calls, says that their caller lives, and makes good what a server has lost."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import redis
+
+from keyfleet.broker import ServerWatch
+from keyfleet.calls.book import Call, CallBook
+from keyfleet.contract import CALLER_GONE, Outcome
+from keyfleet.ledger import JobLedger, ProducerWord
+from keyfleet.ledger.job_record import ALIVE_MS
+
+__all__ = ["ReplyReader"]
+
+logger = logging.getLogger(__name__)
+
+READ_MOST = 500
+"""Most outcomes read at once."""
+
+BLOCK_MS = 200
+"""How long one read waits for an outcome (ms)."""
+
+SPEAK_S = 0.5
+"""Interval of saying that the caller lives (s)."""
+
+SILENT_S = ALIVE_MS / 2000
+"""After so long a silence of this process, what it waits for may have been taken for nobody's (s)."""
+
+AWAY_S = 0.25
+"""Pause where the broker doesn't answer (s)."""
+
+REDELIVERY_S = 3.0
+"""After a restart of the broker, how long workers may take to deliver its last seconds again (s)."""
+
+
+class ReplyReader:
+    """A thread."""
+
+    def __init__(
+        self,
+        ledger: JobLedger,
+        book: CallBook,
+        watch: ServerWatch,
+        stopping: threading.Event,
+        *,
+        send_again: Callable[[Call], None],
+        on_away: Callable[[], None],
+        on_cancelled: Callable[[], None],
+        look: Callable[[], None],
+    ) -> None:
+        """`send_again` is given calls that the server has lost or dropped; `on_away` may bring the server back;
+        `on_cancelled` is told that somebody has cancelled what is under way; `look` is called several times a second.
+        """
+        self._ledger = ledger
+        self._book = book
+        self._watch = watch
+        self._stopping = stopping
+        self._send_again = send_again
+        self._on_away = on_away
+        self._on_cancelled = on_cancelled
+        self._look = look
+        self._last = "0"
+        self._spoke_s = time.monotonic()
+        self._speak_due_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="keyfleet-call-replies", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end, after `stopping` was set."""
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.step()
+            except redis.RedisError as error:
+                logger.info("answers can't be read now (%s)", type(error).__name__)
+                self._on_away()
+                self._stopping.wait(AWAY_S)
+            except Exception:
+                logger.exception("reading answers failed; it goes on")
+                self._stopping.wait(AWAY_S)
+
+    def step(self) -> None:
+        """Speak and read once. Raises redis.RedisError."""
+        if self._watch.changed:
+            self._recover(REDELIVERY_S)
+            self._watch.dealt_with()
+        self._speak()
+        self._look()
+        self._read(BLOCK_MS)
+
+    def _speak(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._speak_due_s:
+            return
+        was_silent = now_s - self._spoke_s > SILENT_S
+        word = self._ledger.say_alive()
+        if word is ProducerWord.UNKNOWN or was_silent:
+            self._recover(0.0)
+        elif word is ProducerWord.CANCELLED:
+            self._on_cancelled()
+            self._ledger.open(begins=True)
+        self._spoke_s = time.monotonic()
+        self._speak_due_s = self._spoke_s + SPEAK_S
+
+    def _read(self, block_ms: int | None) -> int:
+        found = self._ledger.outcomes(self._last, count=READ_MOST, block_ms=block_ms)
+        for _, outcome in found:
+            self._end(outcome)
+        if found:
+            self._last = found[-1][0]
+            self._ledger.trim(self._last)
+        return len(found)
+
+    def _end(self, outcome: Outcome) -> None:
+        call = self._book.get(outcome.id)
+        is_dropped = bool(outcome.errors) and outcome.errors[-1].code == CALLER_GONE
+        if call is not None and is_dropped and call.is_wanted:  # it was taken for nobody's, and was never sent
+            call.is_accepted = False
+            self._send_again(call)
+            return
+        self._book.remove(outcome.id)
+        if call is None or call.is_abandoned:
+            logger.info("an answer came after its caller had gone")
+        elif not call.ended.done():
+            call.ended.set_result(outcome)
+
+    def _recover(self, redelivery_s: float) -> None:
+        """Send again what the server doesn't know any more and has no outcome for."""
+        self._last = "0"
+        self._ledger.open(begins=True)
+        self._ledger.say_alive()
+        self._stopping.wait(redelivery_s)
+        before = [call for call in self._book.all() if call.is_accepted]
+        known = {name: set(self._ledger.open_ids(name)) for name in {call.queue for call in before}}
+        while self._read(None):
+            pass
+        for call in before:
+            if call.request.id not in known[call.queue] and self._book.get(call.request.id) is call and call.is_wanted:
+                call.is_accepted = False
+                self._send_again(call)

@@ -1,0 +1,51 @@
+"""Calls whose model no running worker's key serves, which would wait for nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from keyfleet.errors import NoKeyServes
+from keyfleet.ledger import model_of
+from keyfleet.running.fleet_status import FleetStatus, WorkerStatus
+
+__all__ = ["KEYS_REFUSED", "why_unserved"]
+
+KEYS_REFUSED = "keys_refused"
+"""Code of the error where keys serve the model, and their providers refuse all of them."""
+
+MOST_NAMES = 20
+"""Models, or keys, that are named one by one."""
+
+
+def why_unserved(status: FleetStatus, queue: str) -> NoKeyServes | None:
+    """Why nobody will ever start a call of `queue` as things stand; None where somebody may.
+
+    Keys that rest, are out of credit or can't be reached count as serving: they come back by themselves.
+    """
+    served_names = {worker.key_name for worker in status.workers}
+    workers = (*status.workers, *(worker for worker in status.left if worker.key_name not in served_names))
+    model = model_of(queue)
+    if not workers:
+        return NoKeyServes("no worker is running; start some with `keyfleet worker --all`", model=model)
+    serving = [worker for worker in workers if worker.standings.get(queue) != "other"]
+    if not serving:
+        patterns = tuple(sorted({pattern for worker in workers for pattern in worker.models}))
+        served = _in_words(patterns)
+        return NoKeyServes(
+            f"no running worker's key serves the model {model!r}; served are {served}", model=model, served=patterns
+        )
+    if all(worker.key.state == "revoked" for worker in serving):
+        return NoKeyServes(
+            f"every key is refused by its provider: {_refusals(serving)}", model=model, code=KEYS_REFUSED
+        )
+    return None
+
+
+def _refusals(workers: Iterable[WorkerStatus]) -> str:
+    return _in_words(sorted({f"{worker.key_name}: {worker.key.reason}" for worker in workers}), "; ")
+
+
+def _in_words(names: Iterable[str], separator: str = ", ") -> str:
+    listed = list(names)
+    more = [f"and {len(listed) - MOST_NAMES} more"] if len(listed) > MOST_NAMES else []
+    return separator.join([*listed[:MOST_NAMES], *more])

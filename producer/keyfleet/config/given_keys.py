@@ -1,0 +1,97 @@
+"""Keys that a program gives in its own words: API keys, or mappings as a keys file has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keyfleet.config.environment import Environment
+from keyfleet.config.keyfile import load_keys_file
+from keyfleet.config.sources import KeySource
+from keyfleet.errors import ConfigurationError, KeysFileError
+
+__all__ = ["GivenKeys", "write_given_keys"]
+
+_FIRST_LINE = 2
+"""The line of the first key in the file: each key has a line of its own, behind `keys:`."""
+
+_SECRETS = ("api_key", "proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class GivenKeys:
+    """A keys file without secrets, and the variables that its keys refer to, for the environment of their workers."""
+
+    source: KeySource
+    path: Path
+    variables: dict[str, str] = field(repr=False)
+
+    def remove(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
+
+
+def write_given_keys(keys: Sequence[str | Mapping[str, Any]], env: Environment, directory: Path) -> GivenKeys:
+    """Write `keys` as a keys file into `directory`, every secret replaced by a variable.
+
+    Raises ConfigurationError that tells which of them is wrong, counted from 0, and shows no value.
+    """
+    if not keys:
+        raise ConfigurationError("keys: expected at least one key", setting="keys")
+    variables: dict[str, str] = {}
+    entries = [_entry(number, key, variables) for number, key in enumerate(keys)]
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, name = tempfile.mkstemp(suffix=".yaml", prefix="given-", dir=directory)
+    path = Path(name)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write("keys:\n" + "".join(f"- {json.dumps(entry, default=str)}\n" for entry in entries))
+    try:
+        loaded = load_keys_file(path, env.with_values(variables))
+    except KeysFileError as error:
+        path.unlink()
+        raise _as_given(error, len(keys)) from None
+    return GivenKeys(KeySource(loaded, f"keys: {len(loaded)} given by the program", path), path, variables)
+
+
+def _entry(number: int, key: str | Mapping[str, Any], variables: dict[str, str]) -> dict[str, Any]:
+    if isinstance(key, str):
+        key = {"api_key": key}
+    if not isinstance(key, Mapping):
+        raise ConfigurationError(
+            f"keys[{number}]: expected an API key or a mapping as in a keys file, found {type(key).__name__}",
+            setting=f"keys[{number}]",
+        )
+    entry = {"name": f"key-{number + 1}", **key}
+    for field_name in _SECRETS:
+        if isinstance(secret := entry.get(field_name), str) and not _is_reference(secret):
+            entry[field_name] = _to_variable(f"KEYFLEET_GIVEN_{field_name.upper()}_{number}", secret, variables)
+    if isinstance(headers := entry.get("headers"), Mapping):
+        entry["headers"] = {
+            name: _to_variable(f"KEYFLEET_GIVEN_HEADER_{number}_{index}", value, variables)
+            if isinstance(value, str) and not _is_reference(value)
+            else value
+            for index, (name, value) in enumerate(headers.items())
+        }
+    return entry
+
+
+def _is_reference(text: str) -> bool:
+    return "${" in text or text.startswith("file:") or not text.strip()
+
+
+def _to_variable(name: str, secret: str, variables: dict[str, str]) -> str:
+    variables[name] = secret
+    return f"${{{name}}}"
+
+
+def _as_given(error: KeysFileError, count: int) -> ConfigurationError:
+    """The error in the words of whoever gave the keys: which of them, instead of a line of a file of ours."""
+    message = str(error).partition(": ")[2]
+    number = (error.line_number or 0) - _FIRST_LINE
+    where = f"keys[{number}]" if 0 <= number < count else "keys"
+    return ConfigurationError(f"{where}: {message}", setting=where)
