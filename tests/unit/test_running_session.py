@@ -15,7 +15,7 @@ from keyfleet.errors import BrokerUnavailable, ConfigurationError
 from keyfleet.jobs import cancel_job
 from keyfleet.ledger.codec import request_key
 from keyfleet.redis_keys import QueueKeys
-from keyfleet.running import RunOptions, RunSession, ending, fleet_watch, session
+from keyfleet.running import RunOptions, RunSession, ending, fleet_watch, job_run
 from keyfleet.running.snapshot import End, Snapshot
 from support.session_case import FLEET, QUEUE, SessionFleet, new_session, results, run, settings, write_input
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fleet(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> SessionFleet:
-    monkeypatch.setattr(session, "LOOK_S", 0.005)
+    monkeypatch.setattr(job_run, "LOOK_S", 0.005)
     monkeypatch.setattr(ending, "LOOK_S", 0.005)
     monkeypatch.setattr(fleet_watch, "STATUS_S", 0.005)
     return SessionFleet(stand_in.client(), monkeypatch)

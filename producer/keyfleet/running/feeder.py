@@ -12,15 +12,14 @@ from typing import Protocol
 from keyfleet.batch.aside import AsideQueue
 from keyfleet.batch.formats import Row, blank_row
 from keyfleet.batch.lines import InputLine, InputLines
-from keyfleet.batch.parse import LineParser
+from keyfleet.batch.parse import LineParser, ParsedLine
 from keyfleet.contract import Request
 from keyfleet.errors import InvalidRequest
 from keyfleet.ledger import queue_of
 from keyfleet.running.accepting import Acceptor
-from keyfleet.running.admission import Admission
 from keyfleet.running.window import OpenRequest, Window
 
-__all__ = ["Feeder"]
+__all__ = ["ASIDE_BYTES", "Admits", "Feeder"]
 
 ACCEPT_AT_ONCE = 128
 """Requests that one round trip writes."""
@@ -43,6 +42,14 @@ PROMPT_S = 0.05
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 
 
+class Admits(Protocol):
+    """Makes requests of lines."""
+
+    def request(self, parsed: ParsedLine) -> Request:
+        """The request of a line. Raises InvalidRequest."""
+        ...
+
+
 class WantedLines(Protocol):
     """Which lines still need an outcome."""
 
@@ -60,7 +67,7 @@ class Feeder:
         self,
         lines: InputLines,
         parser: LineParser,
-        admission: Admission,
+        admission: Admits,
         acceptor: Acceptor,
         window: Window,
         wanted: WantedLines,
@@ -70,7 +77,12 @@ class Feeder:
         lookahead_end: Callable[[], int | None],
         limit_lines: int | None,
         stopping: threading.Event,
+        aside_bytes: int = ASIDE_BYTES,
+        before_accept: Callable[[], None] = lambda: None,
     ) -> None:
+        """`aside_bytes` is the most that is set aside; `before_accept` is called before lines are accepted."""
+        self._aside_bytes = aside_bytes
+        self._before_accept = before_accept
         self._lines = lines
         self._parser = parser
         self._admission = admission
@@ -168,16 +180,18 @@ class Feeder:
 
     def _read_some(self) -> bool:
         """Read on; False when there is nothing to read now."""
-        if self._at_end or sum(aside.size_bytes for aside in self._aside.values()) > ASIDE_BYTES:
+        if self._at_end or sum(aside.size_bytes for aside in self._aside.values()) > self._aside_bytes:
             return False
+        found = False
         for line in self._next_lines():
+            found = True
             if line.blank:
                 self._on_row(blank_row(line.number))
             elif not self._is_wanted(line):
                 self._parser.remember(line)
             else:
                 self._place(line)
-        return not self._at_end and self._held_line is None
+        return found and not self._at_end and self._held_line is None
 
     def _next_lines(self) -> Iterator[InputLine]:
         for _ in range(READ_AT_ONCE):
@@ -186,7 +200,7 @@ class Feeder:
             line = self._held_line or next(self._lines, None)
             self._held_line = None
             if line is None or (self._limit_lines is not None and line.number > self._limit_lines):
-                self._at_end = True
+                self._at_end = line is not None or self._lines.is_at_end
                 return
             end = self._lookahead_end()
             if end is not None and line.number >= end:
@@ -234,6 +248,7 @@ class Feeder:
         self._pending_bytes.pop(queue, None)
         if not requests:
             return
+        self._before_accept()
         if self._acceptor.accept(queue, requests):
             self._window.note_accepted(request.id for request in requests)
             return

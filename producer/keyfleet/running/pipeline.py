@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from keyfleet.batch.formats import invalid_outcome, row_maker
 from keyfleet.batch.job import JobFiles
 from keyfleet.batch.lines import Fed, InputLine, InputLines, open_input
 from keyfleet.batch.parse import LineParser
 from keyfleet.batch.retry_failed import RetryJob
+from keyfleet.contract import Outcome
 from keyfleet.errors import BrokerUnavailable, InputError, InvalidRequest
 from keyfleet.running.accepting import Acceptor
-from keyfleet.running.admission import Admission
 from keyfleet.running.collector import Collector
 from keyfleet.running.connection import Connection
 from keyfleet.running.disk_room import DiskRoom
-from keyfleet.running.feeder import Feeder
-from keyfleet.running.options import RunOptions
+from keyfleet.running.feeder import ASIDE_BYTES, Admits, Feeder
 from keyfleet.running.tally import Tally
-from keyfleet.running.window import OpenRequest, Window
+from keyfleet.running.window import WINDOW_REQUESTS, OpenRequest, Window
 
-__all__ = ["Pipeline"]
+__all__ = ["Feeding", "Pipeline"]
 
 FEEDER_END_S = 5.0
 COLLECTOR_END_S = 10.0
@@ -31,19 +32,32 @@ AT_ONCE_S = 1.0
 """How long they may take where the run is to end at once (s)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Feeding:
+    """How a job is fed. `window` is the most requests of one queue under way, `aside_bytes` the most that is set aside
+    of lines that wait for room in it. `before_accept` is called before lines are accepted. `outcome_of_invalid` ends
+    a line that can't be sent."""
+
+    limit_lines: int | None = None
+    window: int = WINDOW_REQUESTS
+    aside_bytes: int = ASIDE_BYTES
+    before_accept: Callable[[], None] = lambda: None
+    outcome_of_invalid: Callable[[InputLine, InvalidRequest], Outcome] = invalid_outcome
+
+
 class Pipeline:
     """Everything between a job's files and its place in the ledger. `go_on`, then `start`, and `end` at last."""
 
     def __init__(
         self,
-        options: RunOptions,
+        feeding: Feeding,
         files: JobFiles | RetryJob,
         parser: LineParser,
-        admission: Admission,
+        admission: Admits,
         connection: Connection,
         tally: Tally,
     ) -> None:
-        self._options = options
+        self._feeding = feeding
         self._files = files
         self._parser = parser
         self._admission = admission
@@ -53,7 +67,7 @@ class Pipeline:
         self._feeder: Feeder | None = None
         self._stop_feeding = threading.Event()
         self._cancelled = threading.Event()
-        self.window = Window()
+        self.window = Window(requests=feeding.window)
         self._collector = Collector(
             connection.ledger,
             files.writer,
@@ -115,8 +129,10 @@ class Pipeline:
             on_invalid=self._on_invalid,
             on_row=self._collector.put_row,
             lookahead_end=lambda: self._files.writer.lookahead_end,
-            limit_lines=self._options.limit_lines,
+            limit_lines=self._feeding.limit_lines,
             stopping=stopping,
+            aside_bytes=self._feeding.aside_bytes,
+            before_accept=self._feeding.before_accept,
         )
         self._feeder.start()
 
@@ -188,11 +204,15 @@ class Pipeline:
         if not self._files.lines.resumable:
             raise InputError(f"line {missing} was lost with the broker, and a stream can't be read again")
         self.stop_feeding()
-        self._start_feeding(self._stack.enter_context(open_input(self._options.input_name)))
+        self._start_feeding(self._stack.enter_context(open_input(self._files.lines.name)))
         return False
 
     def _on_invalid(self, line: InputLine, error: InvalidRequest) -> None:
-        self._collector.put_outcome(invalid_outcome(line, error))
+        self.put_outcome(self._feeding.outcome_of_invalid(line, error))
+
+    def put_outcome(self, outcome: Outcome) -> None:
+        """End a request without a worker: its row is written with the next ones."""
+        self._collector.put_outcome(outcome)
 
     def _feed_again(self, lost: OpenRequest) -> None:
         if lost.line is not None and self._feeder is not None:

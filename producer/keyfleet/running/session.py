@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-
-import redis
 
 from keyfleet.batch.job import JobFiles, NothingToDo, open_job
 from keyfleet.batch.job import JobOptions as FileOptions
 from keyfleet.batch.parse import LineParser
 from keyfleet.batch.retry_failed import RetryJob, open_retry
 from keyfleet.config import Environment, KeySource, Settings
-from keyfleet.errors import BrokerUnavailable
-from keyfleet.running.admission import Admission, ServedModels
-from keyfleet.running.blocked_models import blocked_models
+from keyfleet.running.admission import Admission
 from keyfleet.running.connection import open_connection
-from keyfleet.running.ending import Ending
 from keyfleet.running.fleet_watch import FleetWatch
-from keyfleet.running.job_facts import totals_of
+from keyfleet.running.job_run import JobRun, JobView
 from keyfleet.running.keys_follower import KeysFollower
 from keyfleet.running.options import RunOptions
 from keyfleet.running.output_estimates import OutputEstimates
-from keyfleet.running.pipeline import Pipeline
-from keyfleet.running.snapshot import End, Snapshot, lines_estimate
+from keyfleet.running.pipeline import Feeding, Pipeline
+from keyfleet.running.served_models import ServedModels
+from keyfleet.running.snapshot import End, Snapshot
 from keyfleet.running.tally import Tally
 from keyfleet.running.watchdog import Watchdog
 
 __all__ = ["End", "RunSession", "Snapshot"]
-
-LOOK_S = 0.1
-"""Interval at which a run looks how it stands (s)."""
 
 
 class RunSession:
@@ -50,7 +42,6 @@ class RunSession:
         wanted = options.use_local_workers
         self.uses_local_workers = settings.broker_url is None if wanted is None else wanted
         self.tally = Tally()
-        self.stop_reason: str | None = None
 
     def open(self) -> NothingToDo | None:
         """Open the files; NothingToDo where the job is done already. Raises InputError and ConfigurationError."""
@@ -90,60 +81,34 @@ class RunSession:
             takes_full_urls=self.files.format == "bare",
             assumed_output_tokens=OutputEstimates(self._connection.client).tokens,
         )
-        self._pipeline = Pipeline(
-            self._options, self.files, self._parser, self._admission, self._connection, self.tally
-        )
+        limit_lines = self._options.limit_lines
+        feeding = Feeding(limit_lines=limit_lines)
+        self._pipeline = Pipeline(feeding, self.files, self._parser, self._admission, self._connection, self.tally)
         self._fleet = FleetWatch(self._connection.client, self._connection.backend.settings.fleet)
+        self._watchdog = Watchdog(self._settings.give_up_after_s, stop_early=self._options.stop_early)
+        view = JobView(
+            self.files, self._pipeline, self._fleet, self.tally, key_names=self._key_names, limit_lines=limit_lines
+        )
+        self._job = JobRun(view, self._connection, look=self._look, interrupts=lambda: self._interrupts)
 
     def run(self, show: Callable[[Snapshot], None]) -> End:
         """Run the job to its end, showing how it stands ten times a second. Raises what ends a run by force."""
-        try:
-            self._pipeline.go_on()
-        except redis.RedisError as error:
-            raise BrokerUnavailable(f"the broker stopped answering at the start ({type(error).__name__})") from None
-        self._pipeline.start()
-        self._fleet.start()
-        try:
-            end = self._watch_until_end(show)
-        finally:
-            self._fleet.stop()
-            self._pipeline.end(at_once=self._interrupts > 1)
-        if end is End.DONE:
-            self.files.finish(self._pipeline.fed)
-            self._connection.job_is_done(totals_of(self.files.journal))
-        elif self._interrupts <= 1 and not self._pipeline.notes:
-            self._connection.leave_job()
-        return end
+        return self._job.run(show)
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the job was stopped, where it was."""
+        return self._job.stop_reason
 
     def interrupt(self) -> int:
         """Ctrl-C: returns how often by now."""
         self._interrupts += 1
         return self._interrupts
 
-    def _watch_until_end(self, show: Callable[[Snapshot], None]) -> End:
-        watchdog = Watchdog(self._settings.give_up_after_s, stop_early=self._options.stop_early)
-        pause = threading.Event()
-        ending: Ending | None = None
-        looked_s = time.monotonic()
-        while True:
-            self._pipeline.raise_failure()
-            self._follow_keys()
-            snapshot = self.snapshot()
-            show(snapshot)
-            before_s, looked_s = looked_s, time.monotonic()
-            if ending is None and self._pipeline.is_done():
-                return End.DONE
-            if self._interrupts > 1:
-                return End.INTERRUPTED
-            if ending is not None and ending.is_over:
-                return ending.end
-            if ending is None:
-                self.stop_reason = self._cancel_reason() or watchdog.look(
-                    snapshot, self._unusable(), looked_s - before_s
-                )
-                if self._interrupts or self.stop_reason:
-                    ending = self._begin_to_end(End.INTERRUPTED if self._interrupts else End.STOPPED)
-            pause.wait(LOOK_S)
+    def _look(self, snapshot: Snapshot, tick_s: float) -> str | None:
+        """Why to stop now."""
+        self._follow_keys()
+        return self._cancel_reason() or self._watchdog.look(snapshot, self._unusable(), tick_s)
 
     def _follow_keys(self) -> None:
         """The workers follow the keys file by themselves; what is taken on follows with them."""
@@ -156,22 +121,6 @@ class RunSession:
     def _cancel_reason(self) -> str | None:
         return "the job was cancelled (`keyfleet jobs cancel`)" if self._pipeline.is_cancelled else None
 
-    def _begin_to_end(self, end: End) -> Ending:
-        ending = Ending(
-            end,
-            self._connection.ledger,
-            self._pipeline.window,
-            stop_feeding=self._pipeline.stop_feeding,
-            is_written=lambda: self._pipeline.is_written,
-            are_workers_gone=self._are_workers_gone,
-        )
-        ending.start()
-        return ending
-
-    def _are_workers_gone(self) -> bool:
-        workers = self._connection.backend.workers
-        return workers.has_failed() if workers is not None else self._fleet.saw_no_worker
-
     def _unusable(self) -> str | None:
         """Why none of this command's own workers can do anything."""
         workers = self._connection.backend.workers
@@ -180,29 +129,6 @@ class RunSession:
         if workers.has_failed():
             return f"the workers have ended: {workers.last_words()}"
         return self._fleet.status.all_keys_refused()
-
-    def snapshot(self) -> Snapshot:
-        """How the run stands now."""
-        files, status, window = self.files, self._fleet.status, self._pipeline.window
-        to_retry = files.left if isinstance(files, RetryJob) else 0
-        return Snapshot(
-            finished=files.finished_lines - to_retry,
-            failed=files.failed_lines,
-            in_window=len(window),
-            set_aside=self._pipeline.set_aside,
-            total_lines=lines_estimate(
-                self._pipeline.fed.line_number,
-                position_bytes=files.lines.position_bytes,
-                total_bytes=files.lines.total_bytes,
-                limit_lines=self._options.limit_lines,
-            ),
-            tally=self.tally,
-            fleet=status,
-            waits=status.waits(window.queues()),
-            blocked=blocked_models(status, window.queues(), self._key_names()),
-            notes=self._pipeline.notes,
-            interrupted=self._interrupts > 0,
-        )
 
     def _key_names(self) -> tuple[str, ...]:
         """The keys that this run's own workers serve, where it has some."""
