@@ -80,6 +80,13 @@ class Place:
         self._started.append(command)
         return command
 
+    def start_program(self, code: str, **changed: str) -> Command:
+        """Start a program of a user's own, given as text."""
+        env = {**self.env, **changed}
+        command = start_command((), cwd=self.directory, env=env, program=("-c", code))
+        self._started.append(command)
+        return command
+
     def run(self, *arguments: str, stdin: bytes | None = None, **changed: str) -> Command:
         """Run a command of keyfleet to its end."""
         return run_command(arguments, cwd=self.directory, env={**self.env, **changed}, stdin=stdin)

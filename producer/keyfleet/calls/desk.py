@@ -152,6 +152,11 @@ class CallDesk:
         self._client.close()
 
     @property
+    def waiting(self) -> int:
+        """Calls under way."""
+        return len(self._book)
+
+    @property
     def has_left_calls(self) -> bool:
         """Whether workers had calls in flight when it was closed."""
         return self._has_left_calls
