@@ -1,0 +1,118 @@
+"""Sends the parts of a spread call side by side, and makes one answer of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol, TypedDict, TypeVar
+
+from keyfleet.calls.answer import Answer, Priority
+from keyfleet.calls.spreading import Spread
+
+__all__ = ["SendOptions", "SendsCalls", "run_apart", "send_parts"]
+
+T = TypeVar("T")
+
+
+class SendOptions(TypedDict):
+    """The options of `Fleet.send`."""
+
+    timeout_s: float | None
+    priority: Priority
+    max_attempts: int | None
+
+
+class SendsCalls(Protocol):
+    """What is needed of a Fleet."""
+
+    async def asend(
+        self,
+        endpoint: str,
+        body: bytes,
+        *,
+        timeout_s: float | None = None,
+        priority: Priority = "urgent",
+        max_attempts: int | None = None,
+    ) -> Answer:
+        """Send one call and wait for its answer."""
+        ...
+
+
+class _PartFailed(Exception):
+    """A provider's final error ended a part."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"HTTP {answer.status}")
+        self.answer = answer
+
+
+async def send_parts(fleet: SendsCalls, endpoint: str, spread: Spread, options: SendOptions) -> Answer:
+    """The parts' answers as one, or the error of the first part in the list among those that have failed.
+
+    As soon as one has failed the others are given up: what has not been sent of them is not paid for. `attempts` and
+    `tokens` are those of all parts together; the request id is the first part's. Raises what `asend` raises.
+    """
+
+    async def answer_of(body: bytes) -> Answer:
+        answer = await fleet.asend(endpoint, body, **options)
+        if answer.status >= 400:
+            raise _PartFailed(answer)
+        return answer
+
+    tasks = [asyncio.ensure_future(answer_of(body)) for body in spread.bodies]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    failed = [end for end in ends if isinstance(end, BaseException)]
+    if failed:
+        first = next((end for end in failed if not isinstance(end, asyncio.CancelledError)), failed[0])
+        if isinstance(first, _PartFailed):
+            return first.answer
+        raise first
+    return _one_answer(spread, [end for end in ends if isinstance(end, Answer)])
+
+
+def _one_answer(spread: Spread, answers: Sequence[Answer]) -> Answer:
+    names = dict.fromkeys(answer.key_name for answer in answers if answer.key_name)
+    return Answer(
+        status=answers[0].status,
+        body=spread.merged([answer.body for answer in answers]),
+        key_name=", ".join(names) or None,
+        request_id=answers[0].request_id,
+        attempts=sum(answer.attempts for answer in answers),
+        tokens=sum(answer.tokens for answer in answers),
+    )
+
+
+def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run it to its end on an event loop of its own, in a thread of its own: the caller's thread may have a loop.
+
+    A KeyboardInterrupt, or whatever else wakes the caller, cancels it and goes on to the caller at once.
+    """
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = Future()
+    ended: Future[T] = Future()
+
+    async def whole() -> T:
+        task = asyncio.ensure_future(coroutine)
+        started.set_result((asyncio.get_running_loop(), task))
+        return await task
+
+    def run() -> None:
+        try:
+            ended.set_result(asyncio.run(whole()))
+        except BaseException as error:  # goes to the caller, whatever it is
+            ended.set_exception(error)
+
+    threading.Thread(target=run, name="keyfleet-list", daemon=True).start()
+    try:
+        return ended.result()
+    except BaseException:
+        if not ended.done():
+            loop, task = started.result()
+            loop.call_soon_threadsafe(task.cancel)
+        raise

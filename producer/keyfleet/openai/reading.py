@@ -1,0 +1,97 @@
+"""From what the official client would send to a call of the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from keyfleet.batch.endpoints import split_url
+from keyfleet.batch.json_text import Member, NotJSON, join_members, members_of
+from keyfleet.calls import Priority, check_priority
+from keyfleet.calls.spread_sending import SendOptions
+from keyfleet.errors import InvalidRequest
+from keyfleet.openai.replies import Refused, error_reply
+
+__all__ = ["ATTEMPTS_HEADER", "DEFAULT_MODERATION_MODEL", "PRIORITY_HEADER", "FleetCall", "read_call"]
+
+PRIORITY_HEADER = "X-Keyfleet-Priority"
+ATTEMPTS_HEADER = "X-Keyfleet-Max-Attempts"
+
+DEFAULT_MODERATION_MODEL = "omni-moderation-latest"
+"""The model of moderations that name none (OpenAI's API reference); the fleet finds keys by the model's name."""
+
+_WHAT_WORKS = (
+    "what goes through the fleet are POST calls with a JSON body: chat.completions, completions, embeddings, "
+    "responses, moderations and others that name a model; for all else use openai.OpenAI itself with a key"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCall:
+    """The arguments of `Fleet.send`."""
+
+    endpoint: str
+    body: bytes = field(repr=False)
+    options: SendOptions
+
+
+def read_call(
+    method: str, url: str, headers: Mapping[str, str], body: bytes, timeouts_s: Mapping[str, float | None]
+) -> FleetCall:
+    """`headers` are looked up without regard to case. `timeouts_s` are httpx's; `read` is the one that holds here.
+
+    Raises Refused and InvalidRequest. Headers that are not Keyfleet's have no meaning: a key has its own.
+    """
+    endpoint = _endpoint(url)
+    path = endpoint.partition("?")[0]
+    if method != "POST":
+        raise Refused(error_reply(404, f"{method} {path} can't be sent: {_WHAT_WORKS}", code="unsupported_endpoint"))
+    if body and "json" not in headers.get("content-type", ""):
+        message = f"POST {path} has a body that is not JSON: {_WHAT_WORKS}"
+        raise Refused(error_reply(400, message, code="unsupported_endpoint"))
+    return FleetCall(
+        endpoint,
+        _with_model(body) if path.endswith("/moderations") else body,
+        {
+            "timeout_s": timeouts_s.get("read"),
+            "priority": _priority(headers.get(PRIORITY_HEADER)),
+            "max_attempts": _max_attempts(headers.get(ATTEMPTS_HEADER)),
+        },
+    )
+
+
+def _endpoint(url: str) -> str:
+    try:
+        return split_url(url)[1]
+    except ValueError as error:
+        raise InvalidRequest(f"base_url: {error}", code="invalid_url", field="base_url") from None
+
+
+def _with_model(body: bytes) -> bytes:
+    try:
+        members = members_of(body)
+    except NotJSON:
+        return body
+    if members is None or any(member.key == "model" and member.value is not None for member in members):
+        return body
+    model = Member("model", DEFAULT_MODERATION_MODEL, f'"model": "{DEFAULT_MODERATION_MODEL}"')
+    return join_members((*members, model))
+
+
+def _priority(given: str | None) -> Priority:
+    try:
+        check_priority(priority := given or "urgent")
+    except InvalidRequest as error:
+        message = f"{PRIORITY_HEADER}: expected urgent or bulk"
+        raise InvalidRequest(message, code=error.code, field=PRIORITY_HEADER) from None
+    return cast("Priority", priority)
+
+
+def _max_attempts(given: str | None) -> int | None:
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdecimal() and len(given) < 10 and int(given) > 0):
+        message = f"{ATTEMPTS_HEADER}: expected a whole number of at least 1"
+        raise InvalidRequest(message, code="invalid_max_attempts", field=ATTEMPTS_HEADER)
+    return int(given)

@@ -1,0 +1,101 @@
+"""The HTTP clients of the official package that have the fleet in the place of a network."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NoReturn
+
+from keyfleet.calls import Answer
+from keyfleet.calls.spread_sending import run_apart, send_parts
+from keyfleet.calls.spreading import spread
+from keyfleet.errors import DeadlineExceeded, KeyfleetError
+from keyfleet.openai.fleet_source import FleetSource
+from keyfleet.openai.official import HTTP
+from keyfleet.openai.reading import FleetCall, read_call
+from keyfleet.openai.replies import Refused, Reply, reply_of, reply_to_error
+
+__all__ = ["AsyncFleetClient", "SyncFleetClient"]
+
+
+class SyncFleetClient(HTTP.Client):
+    """The client of one fleet. Proxies of the environment have no meaning here: they stand at the keys."""
+
+    def __init__(self, source: FleetSource) -> None:
+        super().__init__(transport=_SyncTransport(source), trust_env=False, timeout=None)
+
+
+class AsyncFleetClient(HTTP.AsyncClient):
+    """The same for coroutines."""
+
+    def __init__(self, source: FleetSource) -> None:
+        super().__init__(transport=_AsyncTransport(source), trust_env=False, timeout=None)
+
+
+class _SyncTransport(HTTP.BaseTransport):
+    def __init__(self, source: FleetSource) -> None:
+        self._source = source
+
+    def handle_request(self, request: Any) -> Any:
+        try:
+            call = _call_of(request, request.read())
+            return _response(reply_of(self._send(call)), request)
+        except Refused as refused:
+            return _response(refused.reply, request)
+        except KeyfleetError as error:
+            return _response(_reply_or_raise(error, request), request)
+
+    def _send(self, call: FleetCall) -> Answer:
+        fleet = self._source.get()
+        parts = spread(call.endpoint, call.body, fleet.lanes)
+        if parts is None:
+            return fleet.send(call.endpoint, call.body, **call.options)
+        return run_apart(send_parts(fleet, call.endpoint, parts, call.options))
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class _AsyncTransport(HTTP.AsyncBaseTransport):
+    def __init__(self, source: FleetSource) -> None:
+        self._source = source
+
+    async def handle_async_request(self, request: Any) -> Any:
+        try:
+            call = _call_of(request, await request.aread())
+            return _response(reply_of(await self._send(call)), request)
+        except Refused as refused:
+            return _response(refused.reply, request)
+        except KeyfleetError as error:
+            return _response(_reply_or_raise(error, request), request)
+
+    async def _send(self, call: FleetCall) -> Answer:
+        """`lanes` asks the server, and the first use of a fleet starts it: neither may hold up the event loop."""
+        fleet = await asyncio.to_thread(self._source.get)
+        parts = await asyncio.to_thread(spread, call.endpoint, call.body, fleet.lanes)
+        if parts is None:
+            return await fleet.asend(call.endpoint, call.body, **call.options)
+        return await send_parts(fleet, call.endpoint, parts, call.options)
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self._source.close)
+
+
+def _call_of(request: Any, body: bytes) -> FleetCall:
+    return read_call(request.method, str(request.url), request.headers, body, request.extensions.get("timeout") or {})
+
+
+def _response(reply: Reply, request: Any) -> Any:
+    return HTTP.Response(reply.status, headers=reply.headers, content=reply.body, request=request)
+
+
+def _reply_or_raise(error: KeyfleetError, request: Any) -> Reply:
+    reply = reply_to_error(error)
+    if reply is None:
+        _raise_as_http(error, request)
+    return reply
+
+
+def _raise_as_http(error: KeyfleetError, request: Any) -> NoReturn:
+    """As the errors of the HTTP library that mean the same, since the official client knows only these."""
+    kind = HTTP.ReadTimeout if isinstance(error, DeadlineExceeded) else HTTP.ConnectError
+    raise kind(str(error), request=request) from error

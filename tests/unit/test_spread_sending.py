@@ -1,0 +1,145 @@
+"""The parts of a spread call run side by side; one that fails ends the whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from keyfleet.calls import Answer, Priority
+from keyfleet.calls.spread_sending import SendOptions, run_apart, send_parts
+from keyfleet.calls.spreading import Spread
+from keyfleet.errors import DeadlineExceeded
+
+BODIES = (b"0", b"1", b"2")
+PARTS = Spread("embeddings", BODIES, (1, 1, 1))
+
+
+OPTIONS: SendOptions = {"timeout_s": 5.0, "priority": "bulk", "max_attempts": 2}
+
+
+class FakeFleet:
+    """Answers each body by a function, which may be a coroutine's."""
+
+    def __init__(self, answer: Callable[[int], Any]) -> None:
+        self._answer = answer
+        self.options: list[dict[str, Any]] = []
+        self.cancelled: list[int] = []
+
+    async def asend(
+        self,
+        endpoint: str,
+        body: bytes,
+        *,
+        timeout_s: float | None = None,
+        priority: Priority = "urgent",
+        max_attempts: int | None = None,
+    ) -> Answer:
+        self.options.append(
+            {"endpoint": endpoint, "timeout_s": timeout_s, "priority": priority, "max_attempts": max_attempts}
+        )
+        try:
+            found = self._answer(int(body))
+            answer: Answer = await found if asyncio.iscoroutine(found) else found
+        except asyncio.CancelledError:
+            self.cancelled.append(int(body))
+            raise
+        return answer
+
+
+def good(number: int) -> Answer:
+    data = [{"index": 0, "embedding": [number]}]
+    return Answer(200, json.dumps({"data": data}).encode(), f"key-{number % 2}", f"req-{number}", 1 + number, 10)
+
+
+def send(fleet: FakeFleet) -> Answer:
+    return asyncio.run(send_parts(fleet, "/v1/embeddings", PARTS, OPTIONS))
+
+
+async def never() -> Answer:
+    await asyncio.Event().wait()
+    raise AssertionError("woken")
+
+
+def test_the_answer_of_all_parts_tells_what_they_took_together() -> None:
+    fleet = FakeFleet(good)
+    answer = send(fleet)
+    assert [one["embedding"] for one in json.loads(answer.body)["data"]] == [[0], [1], [2]]
+    assert (answer.status, answer.key_name, answer.request_id) == (200, "key-0, key-1", "req-0")
+    assert (answer.attempts, answer.tokens) == (6, 30)
+    assert fleet.options == [{"endpoint": "/v1/embeddings", **OPTIONS}] * 3
+
+
+def test_parts_run_side_by_side() -> None:
+    async def all_there(number: int) -> Answer:
+        arrived.append(number)
+        if len(arrived) == 3:
+            everybody.set()
+        await everybody.wait()
+        return good(number)
+
+    arrived: list[int] = []
+    everybody = asyncio.Event()
+    assert send(FakeFleet(all_there)).status == 200
+
+
+def test_one_failed_part_ends_the_call_without_waiting_for_the_others() -> None:
+    fleet = FakeFleet(lambda number: Answer(400, b"bad") if number == 2 else never())
+    answer = send(fleet)
+    assert (answer.status, answer.body) == (400, b"bad")
+    assert sorted(fleet.cancelled) == [0, 1]
+
+
+def test_of_several_errors_that_of_the_first_part_is_given() -> None:
+    async def fail(number: int) -> Answer:
+        if number == 0:
+            return await never()
+        if number == 2:
+            raise DeadlineExceeded("later in the list")
+        return Answer(500, b"first of those that failed")
+
+    assert send(FakeFleet(fail)).body == b"first of those that failed"
+
+
+def test_what_the_fleet_raises_is_raised() -> None:
+    def refuse(number: int) -> Answer:
+        raise DeadlineExceeded(f"part {number}")
+
+    with pytest.raises(DeadlineExceeded, match="part 0"):
+        send(FakeFleet(refuse))
+
+
+def test_a_caller_that_gives_up_takes_all_parts_back() -> None:
+    async def give_up() -> None:
+        whole = asyncio.ensure_future(send_parts(fleet, "/v1/embeddings", PARTS, OPTIONS))
+        while len(fleet.options) < 3:
+            await asyncio.sleep(0)
+        whole.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await whole
+
+    fleet = FakeFleet(lambda number: never())
+    asyncio.run(give_up())
+    assert sorted(fleet.cancelled) == [0, 1, 2]
+
+
+def test_a_coroutine_runs_apart_from_the_callers_own_loop() -> None:
+    async def named() -> str:
+        return threading.current_thread().name
+
+    async def caller() -> str:
+        return run_apart(named())
+
+    assert asyncio.run(caller()) == "keyfleet-list"
+
+
+def test_an_error_apart_reaches_the_caller() -> None:
+    async def fail() -> None:
+        raise DeadlineExceeded("too late")
+
+    with pytest.raises(DeadlineExceeded, match="too late"):
+        run_apart(fail())
