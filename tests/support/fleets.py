@@ -6,20 +6,25 @@ import json
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pytest
 
-from keyfleet import Fleet
+from keyfleet import Fleet, redis_keys
+from keyfleet.ledger import queue_of
+from keyfleet.ledger.job_record import ALIVE_MS
+from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.fleet_status import read_fleet_status
 from keyfleet.sim import SimConfig, SimKey, SimProcess
+from support.commands import Command
 from support.events import wait_until
 from support.fixtures import StartSim
 from support.place import Place
 from support.server import ServerProcess
 
-__all__ = ["CHAT", "MODEL", "MakeFleet", "SharedFleet", "chat", "make_fleet"]
+__all__ = ["CHAT", "FLEET", "MODEL", "MakeFleet", "SharedFleet", "chat", "make_fleet"]
 
+FLEET = "main"
 MODEL = "sim-model"
 CHAT = "/v1/chat/completions"
 
@@ -61,9 +66,38 @@ class SharedFleet:
 
     def start_workers(self, **changed: str) -> None:
         """Start them, and wait until they are there."""
-        self.place.start("worker", "--all", "--broker", self.broker.url, **changed)
+        self.place.start("worker", "--all", "--broker", self.broker.url, stdin=None, before=(), **changed)
         with self.broker.client() as client:
-            wait_until(lambda: len(read_fleet_status(client, "main").workers) == len(self.keys), "workers are there")
+            wait_until(lambda: len(read_fleet_status(client, FLEET).workers) == len(self.keys), "workers are there")
+
+    def start_worker(self, name: str) -> Command:
+        """Start the worker of one key, and wait until it is there."""
+        with self.broker.client() as client:
+            before = len(read_fleet_status(client, FLEET).workers)
+            worker = self.place.start("worker", "--key", name, "--broker", self.broker.url)
+            wait_until(lambda: len(read_fleet_status(client, FLEET).workers) > before, "the worker is there")
+        return worker
+
+    def set_keys(self, action: str) -> None:
+        """Enable or disable all keys."""
+        for key in self.keys:
+            assert self.place.run("keys", action, key.name, "--broker", self.broker.url).code == 0
+
+    def wait_until_ready(self, *, urgent: int = 0, bulk: int = 0) -> None:
+        """Wait until so many calls are ready to be taken."""
+        keys = QueueKeys(FLEET, queue_of(MODEL))
+        with self.broker.client() as client:
+            wait_until(
+                lambda: (client.zcard(keys.ready_urgent), client.zcard(keys.ready_bulk)) == (urgent, bulk),
+                f"{urgent} urgent calls and {bulk} others wait",
+            )
+
+    def age_callers(self) -> None:
+        """Let all callers have said nothing for longer than they may."""
+        with self.broker.client() as client:
+            for job_id in cast("list[bytes]", client.zrange(redis_keys.callers(FLEET), 0, -1)):
+                client.zincrby(redis_keys.callers(FLEET), -2 * ALIVE_MS, job_id)
+                client.hincrby(redis_keys.job(FLEET, job_id.decode()), "seen_ms", -2 * ALIVE_MS)
 
     def calls(self) -> int:
         """Calls that have arrived at the provider."""

@@ -9,19 +9,18 @@ from typing import Any
 
 import pytest
 
-from keyfleet import BrokerUnavailable, Fleet, JobCancelled, NoKeyServes, redis_keys
+from keyfleet import BrokerUnavailable, Fleet, JobCancelled, NoKeyServes
 from keyfleet.jobs import cancel_job, forget_gone_callers
 from keyfleet.jobs.listing import read_records
 from keyfleet.ledger import queue_of
-from keyfleet.ledger.job_record import ALIVE_MS
 from keyfleet.redis_keys import QueueKeys
 from support.events import wait_until
 from support.fixtures import StartSim
-from support.fleets import CHAT, MODEL, MakeFleet, SharedFleet, chat
+from support.fleets import CHAT, FLEET, MODEL, MakeFleet, SharedFleet, chat
 from support.place import Place, sim_key
 from support.server import ServerProcess
 
-KEYS = QueueKeys("main", queue_of(MODEL))
+KEYS = QueueKeys(FLEET, queue_of(MODEL))
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def test_calls_are_served_by_the_workers_of_the_broker(shared: SharedFleet, make
         assert fleet.call(CHAT, chat("hello"))["choices"][0]["message"]["content"] == "hello"
         wait_until(lambda: fleet.lanes(MODEL) == 1, "its lane is known")
     with shared.broker.client() as client:
-        wait_until(lambda: list(read_records(client, "main")) == [], "nothing is left of it")
+        wait_until(lambda: list(read_records(client, FLEET)) == [], "nothing is left of it")
 
 
 def test_a_model_that_no_running_workers_key_serves_is_told_after_a_grace(
@@ -105,14 +104,13 @@ def test_where_every_key_is_refused_a_call_says_what_the_providers_say(
 
 def test_urgent_calls_overtake_what_waits_in_bulk(shared: SharedFleet, make_fleet: MakeFleet) -> None:
     shared.start_workers(KEYFLEET_CONCURRENCY="1")
-    shared.place.run("keys", "disable", "one", "--broker", shared.broker.url)
+    shared.set_keys("disable")
     fleet = make_fleet(shared.broker.url)
     bulk = [in_thread(lambda: fleet.call(CHAT, chat("bulk"), priority="bulk")) for _ in range(20)]
     wait_until_waiting(fleet, 20)
     urgent = in_thread(lambda: fleet.call(CHAT, chat("urgent", max_tokens=900)))
-    with shared.broker.client() as client:
-        wait_until(lambda: client.zcard(KEYS.ready_bulk) == 20 and client.zcard(KEYS.ready_urgent) == 1, "all wait")
-    shared.place.run("keys", "enable", "one", "--broker", shared.broker.url)
+    shared.wait_until_ready(urgent=1, bulk=20)
+    shared.set_keys("enable")
     for thread, ends in (urgent, *bulk):
         thread.join()
         assert isinstance(ends[0], dict), ends
@@ -122,37 +120,34 @@ def test_urgent_calls_overtake_what_waits_in_bulk(shared: SharedFleet, make_flee
 
 def test_what_a_gone_process_waited_for_is_never_sent(shared: SharedFleet, make_fleet: MakeFleet) -> None:
     shared.start_workers()
-    shared.place.run("keys", "disable", "one", "--broker", shared.broker.url)
-    place = shared.place
-    program = f"import keyfleet, sys; keyfleet.Fleet({shared.broker.url!r}).call({CHAT!r}, {chat('for nobody')!r})"
-    gone = place.start_program(program)
+    shared.set_keys("disable")
+    program = f"import keyfleet; keyfleet.Fleet({shared.broker.url!r}).call({CHAT!r}, {chat('for nobody')!r})"
+    gone = shared.place.start_program(program)
+    shared.wait_until_ready(urgent=1)
+    gone.end()
+    shared.age_callers()
+    shared.set_keys("enable")
+    make_fleet(shared.broker.url).call(CHAT, chat("for somebody"))
+    shared.wait_until_ready()
     with shared.broker.client() as client:
-        wait_until(lambda: client.zcard(KEYS.ready_urgent) == 1, "its call waits")
-        gone.end()
-        (job_id,) = client.zrange(redis_keys.callers("main"), 0, -1)
-        client.zincrby(redis_keys.callers("main"), -2 * ALIVE_MS, job_id)  # as if it had been gone for long
-        client.hincrby(redis_keys.job("main", job_id.decode()), "seen_ms", -2 * ALIVE_MS)
-        place.run("keys", "enable", "one", "--broker", shared.broker.url)
-        fleet = make_fleet(shared.broker.url)
-        fleet.call(CHAT, chat("for somebody"))
         wait_until(lambda: not client.hlen(KEYS.requests), "it was dropped")
-        assert forget_gone_callers(client, "main") == 1
+        assert forget_gone_callers(client, FLEET) == 1
     assert shared.calls() == 1
 
 
 def test_calls_that_somebody_cancels_say_so_and_others_go_on(shared: SharedFleet, make_fleet: MakeFleet) -> None:
     shared.start_workers()
-    shared.place.run("keys", "disable", "one", "--broker", shared.broker.url)
+    shared.set_keys("disable")
     fleet = make_fleet(shared.broker.url)
     thread, ends = in_thread(lambda: fleet.call(CHAT, chat("hello")))
+    shared.wait_until_ready(urgent=1)
     with shared.broker.client() as client:
-        wait_until(lambda: client.zcard(KEYS.ready_urgent) == 1, "the call waits")
-        (record,) = read_records(client, "main")
+        (record,) = read_records(client, FLEET)
         assert record.facts.format == "calls"
-        cancel_job(client, "main", record.job_id)
+        cancel_job(client, FLEET, record.job_id)
     thread.join()
     assert isinstance(ends[0], JobCancelled)
-    shared.place.run("keys", "enable", "one", "--broker", shared.broker.url)
+    shared.set_keys("enable")
     assert fleet.call(CHAT, chat("again"))["model"] == MODEL
 
 

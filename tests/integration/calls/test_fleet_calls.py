@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from typing import Any
 
 import pytest
 
@@ -167,7 +168,7 @@ def test_keys_may_be_given_as_they_are_and_stand_in_no_file(
 
 
 def test_wrong_keys_and_settings_are_named(make_fleet: MakeFleet) -> None:
-    wrong = [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"keys": []}, "keys: expected at least one key"),
         ({"keys": [{"api_key": "sk-good"}, {"api_key": "sk-x", "tpn": 4}]}, r"keys\[1\]: .*tpn"),
         ({"keys": ["sk-good", 5]}, r"keys\[1\]: expected an API key or a mapping"),
