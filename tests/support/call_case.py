@@ -19,6 +19,7 @@ from keyfleet_workers.dispatch.chunk_counts import ChunkCounts
 from keyfleet_workers.dispatch.delivery import Correct, Delivery, HandBack, Settle
 from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.key_health import KeyHealth
+from keyfleet_workers.dispatch.packs import Pack
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.taker import Grant
 from keyfleet_workers.holds import Holds, KeyScopes, KeyState
@@ -203,20 +204,28 @@ class CallCase:
             attempts=self.attempts,
         )
 
+    @property
+    def pack(self) -> Pack:
+        return Pack((self.taken,))
+
     def run(self) -> None:
         """Run the call as a chunk has it run, and check what must hold however it ends."""
-        taken = self.taken
-        self.held.hold("q", taken.key, taken.token, self.grant.asked_s)
+        self.begin()
+        self.runner.run("q", self.pack, self.grant, self.counts)
+        self.check_end()
+
+    def begin(self) -> None:
+        """All that a chunk does before the call."""
+        for taken in self.pack.members:
+            self.held.hold("q", taken.key, taken.token, self.grant.asked_s)
         self.slots.acquire(1)
         self.counts.begin()
-        self.runner.run("q", taken, self.grant, self.counts)
-        self.check_end()
 
     def check_end(self) -> None:
         self.counts.wait()
         assert self.slots.used == 0
         assert len(self.held) == 0
-        assert len(self.results()) == 1
+        assert sorted(result.key for result in self.results()) == sorted(taken.key for taken in self.pack.members)
 
     def results(self) -> list[Any]:
         return [result for queue, result, _ in self.delivered if not isinstance(result, Settle | Correct)]

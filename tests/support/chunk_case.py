@@ -17,6 +17,7 @@ from keyfleet_workers.dispatch.chunk_counts import ChunkCounts
 from keyfleet_workers.dispatch.delivery import Delivery, Settle
 from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.key_health import KeyHealth
+from keyfleet_workers.dispatch.packs import Pack
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.taker import Grant, Taker, TakeResult
 from keyfleet_workers.dispatch.waits import Waits
@@ -47,6 +48,7 @@ class ChunkCase:
     def __init__(self, slots: int = 8) -> None:
         self.takes: list[Any] = []
         self.asked: list[int] = []
+        self.asked_inputs: list[int] = []
         self.slots = CallSlots(slots, slots, pause=lambda _: None)
         self.held = HeldRequests(30.0)
         self.waits = Waits()
@@ -86,8 +88,9 @@ class ChunkCase:
         )
 
     # As a taker.
-    def take(self, queue: str, quota: Quota, most: int) -> TakeResult:
+    def take(self, queue: str, quota: Quota, most: int, *, most_inputs: int) -> TakeResult:
         self.asked.append(most)
+        self.asked_inputs.append(most_inputs)
         self.on_take()
         found = self.takes.pop(0) if self.takes else []
         if isinstance(found, Exception):
@@ -108,19 +111,20 @@ class ChunkCase:
     def may_be_first(self, quota: Quota) -> bool:
         return self.is_first
 
-    def run(self, queue: str, taken: Taken, grant: Grant, counts: ChunkCounts) -> None:
+    def run(self, queue: str, pack: Pack, grant: Grant, counts: ChunkCounts) -> None:
         self.hold_calls.wait(30.0)
-        self.called.append(taken.key)
-        self._end(taken, counts, "succeeded")
+        self.called += [taken.key for taken in pack.members]
+        self._end(pack, counts, "succeeded")
 
-    def give_back(self, queue: str, taken: Taken, grant: Grant, counts: ChunkCounts) -> None:
-        self.given_back.append(taken.key)
-        self._end(taken, counts, "handed_back")
+    def give_back(self, queue: str, pack: Pack, grant: Grant, counts: ChunkCounts) -> None:
+        self.given_back += [taken.key for taken in pack.members]
+        self._end(pack, counts, "handed_back")
 
-    def _end(self, taken: Taken, counts: ChunkCounts, how: str) -> None:
-        self.held.drop(QUEUE, taken.key, taken.token)
+    def _end(self, pack: Pack, counts: ChunkCounts, how: str) -> None:
+        for taken in pack.members:
+            self.held.drop(QUEUE, taken.key, taken.token)
         self.slots.release()
-        counts.end(how)
+        counts.end(how, len(pack.members))
 
     def count(self, how: str) -> None:
         self.counted.append(how)
@@ -177,6 +181,8 @@ def take_result(
     expired: Any = (),
     dropped: Any = (),
 ) -> TakeResult:
+    """What a take of `names` brings: each a call, a tuple of them a call that they share."""
     grant = Grant(Quota("quota", (LIMIT,)), 5000, 1e9)
-    run, hopeless, late, unwanted = (tuple(map(taken, some)) for some in (names, impossible, expired, dropped))
-    return TakeResult(grant, run, hopeless, left, wait_ms, limit, hold, expired=late, dropped=unwanted)
+    packs = tuple(Pack(tuple(map(taken, name if isinstance(name, tuple) else (name,)))) for name in names)
+    hopeless, late, unwanted = (tuple(map(taken, some)) for some in (impossible, expired, dropped))
+    return TakeResult(grant, packs, hopeless, left, wait_ms, limit, hold, expired=late, dropped=unwanted)

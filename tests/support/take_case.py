@@ -18,7 +18,7 @@ from keyfleet_workers.quota_pools import Quota
 if TYPE_CHECKING:
     from support.stand_in import StandIn
 
-__all__ = ["LEASE_MS", "SCOPES", "TakeCase", "ids", "quota"]
+__all__ = ["LEASE_MS", "SCOPES", "TakeCase", "calls", "ids", "quota"]
 
 LEASE_MS = 30_000
 SCOPES = KeyScopes("fingerprint", "org", "host")
@@ -55,9 +55,9 @@ class TakeCase:
             declare_flags=False,
         )
 
-    def accept(self, *costs: int, urgent: bool = False, start_within_ms: int = 0) -> None:
+    def accept(self, *costs: int, urgent: bool = False, start_within_ms: int = 0, pack: str = "") -> None:
         new = [
-            Request(str(self.accepted + n), "/v1/x", "m", b"{}", cost, {}, urgent, start_within_ms)
+            Request(str(self.accepted + n), "/v1/x", "m", b"{}", cost, {}, urgent, start_within_ms, pack)
             for n, cost in enumerate(costs)
         ]
         self.accepted += len(costs)
@@ -72,3 +72,8 @@ class TakeCase:
 
 def ids(result: TakeResult) -> Sequence[str]:
     return [taken.key.removeprefix("job:") for taken in result.taken]
+
+
+def calls(result: TakeResult) -> Sequence[Sequence[str]]:
+    """The requests of each call."""
+    return [[taken.key.removeprefix("job:") for taken in pack.members] for pack in result.packs]

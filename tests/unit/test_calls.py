@@ -262,11 +262,8 @@ def test_a_call_that_breaks_hands_its_request_back_and_tells_no_secret(
 
 
 def test_what_no_thread_will_run_is_given_back_whole(case: CallCase) -> None:
-    taken = case.taken
-    case.held.hold("q", taken.key, taken.token, case.grant.asked_s)
-    case.slots.acquire(1)
-    case.counts.begin()
-    case.runner.give_back("q", taken, case.grant, case.counts)
+    case.begin()
+    case.runner.give_back("q", case.pack, case.grant, case.counts)
     case.check_end()
     assert handed_back(case)
     assert case.settlements() == [Settlement(5000, 5000, (1, COST), (-1, -COST))]

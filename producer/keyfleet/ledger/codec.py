@@ -13,6 +13,7 @@ from keyfleet.errors import MalformedEntry
 
 __all__ = [
     "MALFORMED_OUTCOME",
+    "NO_PACK",
     "JobOptions",
     "Taken",
     "decode_attempts",
@@ -28,6 +29,9 @@ __all__ = [
 
 MALFORMED_OUTCOME = "malformed_outcome"
 """Code of the error that stands for an outcome which can't be read."""
+
+NO_PACK = b"-"
+"""Stands in the ledger for a request that is sent alone."""
 
 _NO_PATH = re.compile(r"[\s\\\x00-\x1f\x7f]")
 
@@ -48,7 +52,10 @@ class JobOptions:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A request as a worker holds it: with its fencing token and the attempts that failed so far."""
+    """A request as a worker holds it: with its fencing token and the attempts that failed so far.
+
+    `pack` names what one call may carry together with it, as `contract.Request` has it.
+    """
 
     key: str
     token: str
@@ -60,6 +67,7 @@ class Taken:
     context: dict[str, Any] = field(repr=False)
     options: JobOptions
     attempts: tuple[AttemptError, ...]
+    pack: str = ""
 
 
 def request_key(job_id: str, request_id: str) -> str:
@@ -91,7 +99,9 @@ def encode_record(request: Request, options: JobOptions) -> bytes:
     return _dump(header).encode() + b"\n" + request.body
 
 
-def decode_record(key: str, token: str, cost_tokens: int, record: bytes, attempts: bytes) -> Taken:
+def decode_record(
+    key: str, token: str, cost_tokens: int, record: bytes, attempts: bytes, pack: bytes = NO_PACK
+) -> Taken:
     """A request as `take` handed it out. Raises MalformedEntry, which shows nothing of it."""
     header_text, newline, body = record.partition(b"\n")
     header = Fields.of_text(header_text)
@@ -109,6 +119,7 @@ def decode_record(key: str, token: str, cost_tokens: int, record: bytes, attempt
         header.members("context"),
         _options(header),
         decode_attempts(attempts),
+        "" if pack == NO_PACK else pack.decode(errors="replace"),
     )
 
 

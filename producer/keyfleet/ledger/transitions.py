@@ -10,7 +10,7 @@ import redis
 
 from keyfleet import redis_keys
 from keyfleet.contract import AttemptError, Outcome
-from keyfleet.ledger.codec import Taken, encode_attempts, encode_outcome, split_request_key
+from keyfleet.ledger.codec import NO_PACK, Taken, encode_attempts, encode_outcome, split_request_key
 from keyfleet.ledger.job_failures import FAILURES_LUA, failure_example
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list
 from keyfleet.redis_keys import QueueKeys
@@ -53,12 +53,16 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A failed attempt: the request comes back after `delay_ms`."""
+    """A failed attempt: the request comes back after `delay_ms`.
+
+    `pack` is what it may share a call with from then on (empty: nothing), None: as it was.
+    """
 
     key: str
     token: str
     delay_ms: int
     attempts: tuple[AttemptError, ...]
+    pack: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +134,22 @@ class Transitions:
         return self._finish(keys, arguments, pipeline)
 
     def hand_back(
-        self, queue: str, taken: Sequence[tuple[str, str]], pipeline: Any = None, *, costs: Sequence[int | None] = ()
+        self,
+        queue: str,
+        taken: Sequence[tuple[str, str]],
+        pipeline: Any = None,
+        *,
+        costs: Sequence[int | None] = (),
+        packs: Sequence[str | None] = (),
     ) -> Any:
         """Return (request, token) pairs unserved, each to its old place.
 
         `costs` has what each costs from now on (tokens), None where that stays as it was; empty: it does for all.
+        `packs` has the same of what they may share calls with (an empty text: nothing).
         """
-        new = ["" if cost_tokens is None else cost_tokens for cost_tokens in costs] or [""] * len(taken)
-        rows = [(key, token, cost) for (key, token), cost in zip(taken, new, strict=True)]
+        new_costs = ["" if cost_tokens is None else cost_tokens for cost_tokens in costs] or [""] * len(taken)
+        new_packs = [_new_pack(pack) for pack in packs] or [""] * len(taken)
+        rows = [(*pair, cost, pack) for pair, cost, pack in zip(taken, new_costs, new_packs, strict=True)]
         return self._hand_back(queue_key_list(self._fleet, queue), _flat(rows), pipeline)
 
     def lose_model(self, queue: str, key_name: str, rest_ms: int, *, alone_ms: int = 0) -> bool:
@@ -150,7 +162,9 @@ class Transitions:
 
     def retry(self, queue: str, retries: Sequence[Retry], pipeline: Any = None) -> Any:
         """Keep requests back after a failed attempt."""
-        rows = [(one.key, one.token, one.delay_ms, encode_attempts(one.attempts)) for one in retries]
+        rows = [
+            (one.key, one.token, one.delay_ms, encode_attempts(one.attempts), _new_pack(one.pack)) for one in retries
+        ]
         return self._retry(queue_key_list(self._fleet, queue), _flat(rows), pipeline)
 
     def renew(self, queue: str, taken: Sequence[tuple[str, str]]) -> list[int]:
@@ -194,6 +208,11 @@ class Transitions:
         lacking, moved, expired, given_up = self._reap(keys, [*arguments, REQUESTS_PER_TICKET, SHORTAGE_MS])
         names = [name.decode(errors="surrogateescape") for name in given_up]
         return Reaped(lacking, moved, expired, tuple(zip(names[::2], names[1::2], strict=True)))
+
+
+def _new_pack(pack: str | None) -> str:
+    """As the scripts want it: nothing where it stays as it was."""
+    return "" if pack is None else pack or NO_PACK.decode()
 
 
 def _flat(rows: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -9,9 +9,9 @@ from dataclasses import replace
 import redis
 
 from keyfleet.clock import elapsed_s
-from keyfleet.ledger import Taken
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.dispatch.delivery import Correct, Delivery, Settle
+from keyfleet_workers.dispatch.packs import Pack
 from keyfleet_workers.dispatch.taker import Grant
 from keyfleet_workers.limiter import Correction, ExactRedisStorage, QuotaLimit, Settlement
 from keyfleet_workers.provider import LimitReport
@@ -32,7 +32,7 @@ class Charges:
         self._storage = storage
         self._delivery = delivery
 
-    def move_to_now(self, grant: Grant, taken: Taken) -> Grant | None:
+    def move_to_now(self, grant: Grant, pack: Pack) -> Grant | None:
         """The grant, moved forward where it has aged, so that it can't leave its window before the provider's does.
 
         None where it is too old, or the server can't be asked: then the call must not be sent.
@@ -44,29 +44,29 @@ class Charges:
             return None
         now_s = elapsed_s()
         try:
-            self._storage.settle(grant.quota.limits, [_settlement(grant, taken, now_s, 0)])
+            self._storage.settle(grant.quota.limits, [_settlement(grant, pack, now_s, 0)])
         except redis.RedisError:
             return None
         return replace(grant, granted_ms=grant.server_ms(now_s), asked_s=now_s)
 
-    def settle(self, grant: Grant, taken: Taken, used_s: float, tokens: int | None) -> None:
+    def settle(self, grant: Grant, pack: Pack, used_s: float, tokens: int | None) -> None:
         """Correct a reservation that was used late, or for another number of tokens than was reserved.
 
         Less is refunded only where the provider does so too: most charge the maximum at admission.
         """
-        delta_tokens = 0 if tokens is None else tokens - taken.cost_tokens
+        delta_tokens = 0 if tokens is None else tokens - pack.cost_tokens
         if delta_tokens < 0 and not self._binding.refunds:
             delta_tokens = 0
         is_late = used_s - grant.asked_s > grant.quota.guard_s() / 2
         if grant.quota.limits and (is_late or delta_tokens):
-            self._delivery.put("", Settle(grant.quota.limits, _settlement(grant, taken, used_s, delta_tokens)))
+            self._delivery.put("", Settle(grant.quota.limits, _settlement(grant, pack, used_s, delta_tokens)))
 
-    def charge_learned(self, grant: Grant, taken: Taken, used_s: float) -> None:
+    def charge_learned(self, grant: Grant, pack: Pack, used_s: float) -> None:
         """Charge a call to limits that were learned after it was granted."""
         known = {limit.key for limit in grant.quota.limits}
-        learned = tuple(limit for limit in self._binding.quota(taken.model).limits if limit.key not in known)
+        learned = tuple(limit for limit in self._binding.quota(pack.model).limits if limit.key not in known)
         if learned:
-            costs = tuple(limit.cost(taken.cost_tokens) for limit in learned)
+            costs = tuple(limit.cost(pack.cost_tokens) for limit in learned)
             settlement = Settlement(None, grant.server_ms(used_s), (0,) * len(costs), costs)
             self._charge_now(learned, settlement)
 
@@ -77,10 +77,10 @@ class Charges:
         except redis.RedisError:
             self._delivery.put("", Settle(limits, settlement))
 
-    def refund(self, grant: Grant, taken: Taken) -> None:
+    def refund(self, grant: Grant, pack: Pack) -> None:
         """Give back what a call that was never sent has reserved."""
         if grant.quota.limits:
-            reserved = grant.quota.costs(taken.cost_tokens)
+            reserved = grant.quota.costs(pack.cost_tokens)
             nothing_used = Settlement(grant.granted_ms, grant.granted_ms, reserved, tuple(-cost for cost in reserved))
             self._delivery.put("", Settle(grant.quota.limits, nothing_used))
 
@@ -119,8 +119,8 @@ def _is_grave(grant: Grant, index: int, correction: Correction) -> bool:
     return not grant.foreign[index] and missing > GRAVE_SHARE * grant.quota.limits[index].amount
 
 
-def _settlement(grant: Grant, taken: Taken, used_s: float, delta_tokens: int) -> Settlement:
-    reserved = grant.quota.costs(taken.cost_tokens)
+def _settlement(grant: Grant, pack: Pack, used_s: float, delta_tokens: int) -> Settlement:
+    reserved = grant.quota.costs(pack.cost_tokens)
     deltas = tuple(delta_tokens if limit.unit == "tokens" else 0 for limit in grant.quota.limits)
     return Settlement(grant.granted_ms, grant.server_ms(used_s), reserved, deltas)
 

@@ -22,8 +22,9 @@ from keyfleet_workers.dispatch.decoding import malformed_outcome
 from keyfleet_workers.dispatch.delivery import Delivery, Settle
 from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.outcomes import never_sent
+from keyfleet_workers.dispatch.packs import Pack
 from keyfleet_workers.dispatch.slots import CallSlots
-from keyfleet_workers.dispatch.taker import Grant, Taker, TakeResult
+from keyfleet_workers.dispatch.taker import MOST_REQUESTS, Grant, Taker, TakeResult
 from keyfleet_workers.dispatch.waits import Waits
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.quota_pools import Quota
@@ -130,13 +131,13 @@ class ChunkRunner:
         """Start the calls of what was taken, and end what can't ever be started."""
         for taken in (*result.taken, *result.impossible, *result.expired, *result.dropped):
             self._held.hold(queue, taken.key, taken.token, result.grant.asked_s, taken)
-        for taken in result.taken:
-            self._note_grant(result.grant, taken)
+        for pack in result.packs:
+            self._note_grant(result.grant, pack)
             counts.begin()
             try:
-                self._executor.submit(self._calls.run, queue, taken, result.grant, counts)
+                self._executor.submit(self._calls.run, queue, pack, result.grant, counts)
             except RuntimeError:  # the pool is being closed
-                self._calls.give_back(queue, taken, result.grant, counts)
+                self._calls.give_back(queue, pack, result.grant, counts)
         ended = [(taken, _too_large(taken)) for taken in result.impossible]
         ended += [(taken, _too_late(taken)) for taken in result.expired]
         ended += [(taken, _unwanted(taken)) for taken in result.dropped]
@@ -148,8 +149,8 @@ class ChunkRunner:
             self._delivery.put(queue, Finish(row[0], row[1], malformed_outcome(row)))
             self._calls.count("refused")
 
-    def _note_grant(self, grant: Grant, taken: Taken) -> None:
-        costs = grant.quota.costs(taken.cost_tokens)
+    def _note_grant(self, grant: Grant, pack: Pack) -> None:
+        costs = grant.quota.costs(pack.cost_tokens)
         again = Settlement(grant.granted_ms, grant.granted_ms, (0,) * len(costs), costs)
         self._delivery.note_grant(Settle(grant.quota.limits, again))
 
@@ -176,13 +177,13 @@ class _Taking:
                 got = self._slots_for(1 if is_cautious else left)
                 if not got:
                     return
-                result = self._take(got)
-                if is_cautious and not (result and result.taken):
+                result = self._take(got, most_inputs=1 if is_cautious else MOST_REQUESTS)
+                if is_cautious and not (result and result.packs):
                     health.is_not_first(self.quota)
                 if result is None:
                     return
                 left -= len(result.taken)
-                if is_cautious and result.taken:
+                if is_cautious and result.packs:
                     self._wait_for_answer(left)
                 if not result.ready_left:
                     return
@@ -213,7 +214,8 @@ class _Taking:
             self.runner._control.resume(self.queue)
         return got
 
-    def _take(self, got: int) -> TakeResult | None:
+    def _take(self, got: int, *, most_inputs: int) -> TakeResult | None:
+        """What `got` calls may begin with; a call that shows how the provider fares carries one request."""
         runner = self.runner
         used = 0
         try:
@@ -221,8 +223,8 @@ class _Taking:
                 logger.info("nothing is taken while the server's last seconds are made good")
                 runner._control.pause(self.queue, AWAY_MS / 1000)
                 return None
-            result = runner._taker.take(self.queue, self.quota, got)
-            used = len(result.taken)
+            result = runner._taker.take(self.queue, self.quota, got, most_inputs=most_inputs)
+            used = len(result.packs)
         except redis.RedisError as error:
             logger.warning("nothing can be taken from the broker now (%s)", type(error).__name__)
             runner._control.pause(self.queue, AWAY_MS / 1000)
@@ -236,7 +238,7 @@ class _Taking:
         """After a take that left something ready: sit out a short wait, or leave the queue alone for a long one."""
         wait_ms = result.wait_ms
         if not wait_ms:
-            if result.taken or result.impossible or result.malformed or result.expired or result.dropped:
+            if result.packs or result.impossible or result.malformed or result.expired or result.dropped:
                 return True
             wait_ms = NOTHING_FITS_MS
         wait_s = wait_ms / 1000

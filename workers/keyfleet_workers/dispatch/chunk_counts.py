@@ -9,7 +9,7 @@ __all__ = ["ChunkCounts"]
 
 
 class ChunkCounts:
-    """What became of a chunk's requests; `wait` returns when none is under way any more."""
+    """What became of a chunk's requests; `wait` returns when no call is under way any more."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -20,10 +20,11 @@ class ChunkCounts:
         with self._condition:
             self._under_way += 1
 
-    def end(self, how: str) -> None:
+    def end(self, how: str, requests: int = 1) -> None:
+        """A call with so many requests is over."""
         with self._condition:
             self._under_way -= 1
-            self.ends[how] += 1
+            self.ends[how] += requests
             if not self._under_way:  # waking the chunk's thread for each call would cost as much as a round trip
                 self._condition.notify_all()
 

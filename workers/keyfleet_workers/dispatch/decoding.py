@@ -10,8 +10,9 @@ from keyfleet.contract import AttemptError, Outcome
 from keyfleet.errors import MalformedEntry
 from keyfleet.ledger import Taken
 from keyfleet.ledger.codec import decode_record
+from keyfleet_workers.dispatch.packs import Pack
 
-__all__ = ["MALFORMED_ENTRY", "MalformedRow", "decode_rows", "malformed_outcome"]
+__all__ = ["MALFORMED_ENTRY", "MalformedRow", "decode_packs", "decode_rows", "malformed_outcome"]
 
 MALFORMED_ENTRY = "malformed_entry"
 """Code of the final error of a request that can't be read."""
@@ -19,24 +20,33 @@ MALFORMED_ENTRY = "malformed_entry"
 MalformedRow = tuple[str, str, str]
 """(request, fencing token, what is wrong) of a leased request that can't be read."""
 
-ROW_FIELDS = 5
+ROW_FIELDS = 7
 
 
-def decode_rows(rows: Sequence[Any]) -> tuple[tuple[Taken, ...], tuple[MalformedRow, ...]]:
-    """What `take.lua` leased: request, token, cost_tokens (-1: its place can't be read), record and attempts by turns.
+def decode_packs(rows: Sequence[Any]) -> tuple[tuple[Pack, ...], tuple[MalformedRow, ...]]:
+    """What `take.lua` leased: request, token, cost_tokens (-1: its place can't be read), record, attempts, pack and the
+    number of its call, by turns; the requests of one call together.
 
     A name that is no text keeps its bytes as surrogates, which `Transitions` turns back.
     """
-    taken: list[Taken] = []
+    calls: dict[int, list[Taken]] = {}
     malformed: list[MalformedRow] = []
     for at in range(0, len(rows), ROW_FIELDS):
-        name, token, cost_tokens, record, attempts = rows[at : at + ROW_FIELDS]
+        name, token, cost_tokens, record, attempts, pack, call = rows[at : at + ROW_FIELDS]
         key, lease = (text.decode(errors="surrogateescape") for text in (name, token))
         try:
-            taken.append(decode_record(key, lease, int(cost_tokens), record, attempts))
+            taken = decode_record(key, lease, int(cost_tokens), record, attempts, pack)
         except MalformedEntry as error:
             malformed.append((key, lease, str(error)))
-    return tuple(taken), tuple(malformed)
+        else:
+            calls.setdefault(call, []).append(taken)
+    return tuple(Pack(tuple(members)) for members in calls.values()), tuple(malformed)
+
+
+def decode_rows(rows: Sequence[Any]) -> tuple[tuple[Taken, ...], tuple[MalformedRow, ...]]:
+    """The same of requests that are not to be called."""
+    packs, malformed = decode_packs(rows)
+    return tuple(taken for pack in packs for taken in pack.members), malformed
 
 
 def malformed_outcome(row: MalformedRow) -> Outcome:

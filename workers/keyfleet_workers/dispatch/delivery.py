@@ -45,11 +45,13 @@ AWAY_PAUSE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class HandBack:
-    """A request that goes back unserved. `cost_tokens` is its cost from now on, None: as it was."""
+    """A request that goes back unserved. From now on it costs `cost_tokens`, and may share a call with `pack` (empty:
+    with nothing); None: as it was."""
 
     key: str
     token: str
     cost_tokens: int | None = None
+    pack: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,8 @@ class Delivery:
             if returned := [one for one in results if isinstance(one, HandBack)]:
                 pairs = [(one.key, one.token) for one in returned]
                 costs = [one.cost_tokens for one in returned]
-                calls.append(partial(transitions.hand_back, queue, pairs, costs=costs))
+                packs = [one.pack for one in returned]
+                calls.append(partial(transitions.hand_back, queue, pairs, costs=costs, packs=packs))
         for limits, settlements in _by_limits([one for _, one, _ in batch if isinstance(one, Settle)]):
             calls.append(partial(self._storage.settle, limits, settlements))
         for _, one, _ in batch:

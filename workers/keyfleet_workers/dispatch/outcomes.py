@@ -11,6 +11,7 @@ from keyfleet.config import HIDDEN
 from keyfleet.contract import AttemptError, Outcome
 from keyfleet.ledger import Taken
 from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.dispatch.answer_parts import Part
 from keyfleet_workers.dispatch.usage import tokens_used
 from keyfleet_workers.provider import Answer, Verdict
 
@@ -34,18 +35,18 @@ def without_secrets(answer: Answer, binding: KeyBinding, *, is_error: bool) -> A
     return replace(answer, body=body, headers=headers)
 
 
-def success(taken: Taken, verdict: Verdict, answer: Answer, key_name: str) -> Outcome:
-    """A response."""
+def success(taken: Taken, part: Part, answer: Answer, key_name: str) -> Outcome:
+    """A response: `part` is what of the answer is this request's."""
     return Outcome(
         id=taken.key,
         ok=True,
         status=answer.status,
-        body=answer.body,
+        body=part.body,
         attempts=len(taken.attempts) + 1,
         errors=taken.attempts,
         key_name=key_name,
         request_id=answer.headers.get(REQUEST_ID),
-        tokens=tokens_used(verdict.document) or taken.cost_tokens,
+        tokens=part.tokens or taken.cost_tokens,
         finished_s=time.time(),
     )
 

@@ -8,7 +8,7 @@
 -- KEYS[12]    ramp, hash of the quota pool: the share of its limits that it may use, and since when (ms)
 -- KEYS[13]    callers, zset: jobs whose outcomes somebody waits for right now, by when (ms) each was heard last
 -- KEYS[14..]  holds of the key, its account and its quota pools (hold.lua), then windows, one per limit
--- ARGV[1]     most requests to take
+-- ARGV[1]     most calls to begin
 -- ARGV[2]     lease_ms
 -- ARGV[3]     token prefix, unique to this call
 -- ARGV[4]     lookahead: most requests to pass over because they can never fit this key
@@ -16,23 +16,32 @@
 -- ARGV[6]     the key's name
 -- ARGV[7]     ramp_step_ms, in which a share grows by half
 -- ARGV[8]     caller_silent_ms, after which a caller is gone, and what it waited for is not started
--- ARGV[9]     h, the number of holds
--- ARGV[10]    n, the number of limits
--- ARGV[11..]  per limit: amount, window_ms, guard_ms, known_ms
+-- ARGV[9]     most requests to take, those that share calls together
+-- ARGV[10]    most requests of one call
+-- ARGV[11]    most tokens of one call that several requests share
+-- ARGV[12]    h, the number of holds
+-- ARGV[13]    n, the number of limits
+-- ARGV[14..]  per limit: amount, window_ms, guard_ms, known_ms
 -- then        per limit 1 when it counts tokens, 0 when it counts requests
 -- Returns     {now_ms, wait_ms, limit, hold, ready_left, taken, impossible, expired, dropped, standings}
 --             wait_ms: until the first request left over may start here (0: none is left, or only `most` stopped it)
 --             limit (from 1) or hold (as it stands, '' for none): what imposes the wait
---             taken: id, token, cost_tokens, record, attempts, ...
---             impossible: id, token, cost_tokens, record, attempts, ...; leased to the caller to be failed; a cost of -1
---             stands for a place that can't be read
+--             taken: id, token, cost_tokens, record, attempts, pack, number of its call (from 1), ...
+--             impossible: the same with a call of 0; leased to the caller to be failed; a cost of -1 stands for a place
+--             that can't be read
 --             expired: the same of those that are too late to be started
 --             dropped: the same of those whose caller is gone
 --             standings: per limit what is left after the grants, and what others use of it
+--
+-- Requests of one pack ("<what they have in common>:<most requests of one call>") share calls: the first costs a
+-- request, the others none; tokens add up. Where the next request would need a call, and there is no slot or no request
+-- left for it, those behind it may still join calls that have begun, beside the tokens that it needs itself.
+--
 -- Invariant   a request is leased to one worker at a time, and every limit's windows hold (window.lua)
 local most, lease_ms, lookahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
-local ramp_step_ms, hold_count, count = tonumber(ARGV[7]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local FIRST_HOLD, FIRST_LIMIT = 14, 11
+local most_requests, most_inputs, most_tokens = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local ramp_step_ms, hold_count, count = tonumber(ARGV[7]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local FIRST_HOLD, FIRST_LIMIT = 14, 14
 local NO_END_MS = 60000 -- after so long, a hold without an end of its own is looked at again
 local ready_left = redis.call('ZCARD', READY_URGENT) + redis.call('ZCARD', READY_BULK)
 
@@ -69,11 +78,13 @@ for _, window in ipairs(windows) do
   window.open_amount = math.max(1, math.floor(window.amount * share))
 end
 
-local function costs_of(cost_tokens)
+local function counts_tokens(index)
+  return ARGV[FIRST_LIMIT - 1 + count * LIMIT_FIELDS + index] == '1'
+end
+
+local function costs_of(cost_tokens, cost_requests)
   local costs = {}
-  for index = 1, count do
-    costs[index] = ARGV[FIRST_LIMIT - 1 + count * LIMIT_FIELDS + index] == '1' and cost_tokens or 1
-  end
+  for index = 1, count do costs[index] = counts_tokens(index) and cost_tokens or cost_requests end
   return costs
 end
 
@@ -92,9 +103,80 @@ local function fits_some_key(cost_tokens)
   return false
 end
 
+local LEAST_INPUTS = 32 -- no call for fewer requests where more are ready
+local CALLS_SHARE = 8 -- one take uses at most this part of the calls that a limit has left
+
+-- How many requests share a call: what is ready, spread over the calls that may begin now at all keys together, so that
+-- they run side by side. Where few calls are left, each carries more.
+local function spread_inputs()
+  local calls, keys = most, 0
+  for index, window in ipairs(windows) do
+    local left = window.open_amount - window.total - window.foreign
+    if not counts_tokens(index) then calls = math.min(calls, math.floor(left / CALLS_SHARE)) end
+  end
+  for _, entry in ipairs(redis.call('HVALS', KEYS[10])) do
+    local until_ms = string.match(entry, '^%d+ (%d+)$')
+    if until_ms and tonumber(until_ms) >= now_ms then keys = keys + 1 end
+  end
+  return math.max(LEAST_INPUTS, math.ceil(ready_left / (math.max(calls, 1) * math.max(keys, 1))))
+end
+
+local inputs_here = nil
+
+local function inputs_of(pack)
+  local allowed = tonumber(string.match(pack, ':(%d+)$') or '1')
+  if allowed <= 1 then return 1 end
+  inputs_here = inputs_here or math.min(most_inputs, spread_inputs())
+  return math.min(allowed, inputs_here)
+end
+
 local pending = no_costs(count)
+local beside = nil -- `pending` and the tokens of the request that needs a call which can't begin now
 local chosen, hopeless, expired, dropped, passed = {}, {}, {}, {}, 0
+local calls, open, open_count = 0, {}, 0 -- of calls that have begun, those that may be joined, by their packs
 local blocked_costs = nil
+
+local function close(pack)
+  open[pack], open_count = nil, open_count - 1
+end
+
+local function begin_call(pack)
+  calls = calls + 1
+  open[pack], open_count = {number = calls, inputs = 0, tokens = 0, most = inputs_of(pack)}, open_count + 1
+  return open[pack]
+end
+
+-- Returns true when the walk is over, as the following do.
+local function put_into(call, request, cost_tokens, pack, costs)
+  add_costs(pending, costs)
+  if beside then add_costs(beside, costs) end
+  call.inputs, call.tokens = call.inputs + 1, call.tokens + cost_tokens
+  if call.inputs >= call.most then close(pack) end
+  chosen[#chosen + 1] = {request, cost_tokens, pack, call.number}
+  return #chosen >= most_requests or (calls >= most and open_count == 0)
+end
+
+local function join(call, request, cost_tokens, pack)
+  local costs = costs_of(cost_tokens, 0)
+  if fits(windows, beside or pending, costs) then return put_into(call, request, cost_tokens, pack, costs) end
+  if not beside then blocked_costs = costs_of(cost_tokens, 1) end
+  return true
+end
+
+-- From now on calls that have begun are filled, and no more begin.
+local function fill_only(cost_tokens)
+  beside = costs_of(cost_tokens, 0)
+  add_costs(beside, pending)
+  return open_count == 0
+end
+
+local function start(request, cost_tokens, pack, costs)
+  if beside then return open_count == 0 end
+  if calls >= most then return fill_only(cost_tokens) end
+  if fits(windows, pending, costs) then return put_into(begin_call(pack), request, cost_tokens, pack, costs) end
+  blocked_costs = costs
+  return not fits(windows, pending, costs_of(cost_tokens, 0)) or fill_only(cost_tokens)
+end
 
 local gone = {}
 local function is_caller_gone(request)
@@ -108,7 +190,7 @@ end
 
 -- Returns true when the walk is over.
 local function consider(request)
-  local _, _, cost_tokens, accepted_ms, deadline_ms = place_of(request)
+  local _, _, cost_tokens, accepted_ms, deadline_ms, pack = place_of(request)
   if not cost_tokens then
     hopeless[#hopeless + 1] = {request, -1}
     return false
@@ -121,7 +203,7 @@ local function consider(request)
     dropped[#dropped + 1] = {request, cost_tokens}
     return false
   end
-  local costs = costs_of(cost_tokens)
+  local costs = costs_of(cost_tokens, 1)
   if not can_ever_fit(costs) then
     passed = passed + 1
     if now_ms - accepted_ms >= tonumber(ARGV[5]) and not fits_some_key(cost_tokens) then
@@ -129,24 +211,22 @@ local function consider(request)
     end
     return passed >= lookahead
   end
-  if not fits(windows, pending, costs) then
-    blocked_costs = costs
-    return true
-  end
-  add_costs(pending, costs)
-  chosen[#chosen + 1] = {request, cost_tokens}
-  return #chosen >= most
+  if open[pack] and open[pack].tokens + cost_tokens > most_tokens then close(pack) end
+  if open[pack] then return join(open[pack], request, cost_tokens, pack) end
+  return start(request, cost_tokens, pack, costs)
 end
 
--- Page by page: what lies beyond the first page is only looked at when something of it can never fit this key.
+-- Page by page: what lies beyond the first page is only looked at when something of it can never fit this key, or
+-- shares calls.
 local function walk(ready)
-  local page_size = math.max(most, 16)
-  for first = 0, most + lookahead - 1, page_size do
-    local page = redis.call('ZRANGE', ready, first, math.min(first + page_size, most + lookahead) - 1)
+  local first, bound, page_size = 0, most_requests + lookahead, math.max(most, 16)
+  while first < bound do
+    local page = redis.call('ZRANGE', ready, first, math.min(first + page_size, bound) - 1)
     for _, request in ipairs(page) do
       if consider(request) then return true end
     end
     if #page < page_size then return false end
+    first, page_size = first + #page, math.max(page_size, 256)
   end
   return false
 end
@@ -169,6 +249,8 @@ local function lease(list)
       rows[#rows + 1] = entry[2]
       rows[#rows + 1] = record
       rows[#rows + 1] = redis.call('HGET', ATTEMPTS, request) or ''
+      rows[#rows + 1] = entry[3] or '-'
+      rows[#rows + 1] = entry[4] or 0
     else -- a name without a request
       forget(request)
     end

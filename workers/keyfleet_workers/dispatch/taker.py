@@ -16,7 +16,8 @@ from keyfleet.ledger.job_record import ALIVE_MS
 from keyfleet.ledger.queues import QUEUE_LUA, queue_key_list
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
-from keyfleet_workers.dispatch.decoding import MalformedRow, decode_rows
+from keyfleet_workers.dispatch.decoding import MalformedRow, decode_packs, decode_rows
+from keyfleet_workers.dispatch.packs import Pack
 from keyfleet_workers.holds import Hold, KeyScopes, parse_hold, pool_scope
 from keyfleet_workers.limiter import QuotaLimit
 from keyfleet_workers.limiter.quota import as_arguments
@@ -25,6 +26,13 @@ from keyfleet_workers.limiter.storage import WINDOW_LUA
 from keyfleet_workers.quota_pools import Quota
 
 __all__ = ["Grant", "TakeResult", "Taker"]
+
+MOST_REQUESTS = 2048
+"""Most requests of one take, which bounds how long the server is at it; and so of one call."""
+
+MOST_SHARED_TOKENS = 250_000
+"""Most tokens of one call that several requests share. OpenAI takes 300,000 of all inputs of an embeddings request
+together (API reference, `input` of /v1/embeddings); what is counted here is partly estimated."""
 
 LOOKAHEAD = 64
 """Most requests that a key passes over because they can never fit its limits."""
@@ -54,7 +62,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class TakeResult:
-    """What a take brought.
+    """What a take brought: in `packs` the requests of each call that may begin.
 
     `wait_ms` is the time until the first request left over may start here, 0 where nothing but the number asked for
     stopped the take. What imposes it is a limit, or a hold. `impossible` are leased requests that fit no key's limits;
@@ -63,7 +71,7 @@ class TakeResult:
     """
 
     grant: Grant
-    taken: tuple[Taken, ...]
+    packs: tuple[Pack, ...]
     impossible: tuple[Taken, ...]
     ready_left: int
     wait_ms: int
@@ -72,6 +80,11 @@ class TakeResult:
     malformed: tuple[MalformedRow, ...] = ()
     expired: tuple[Taken, ...] = ()
     dropped: tuple[Taken, ...] = ()
+
+    @property
+    def taken(self) -> tuple[Taken, ...]:
+        """The requests of all calls."""
+        return tuple(taken for pack in self.packs for taken in pack.members)
 
 
 class Taker:
@@ -103,8 +116,10 @@ class Taker:
         )
         self._script = Script(client, source)
 
-    def take(self, queue: str, quota: Quota, most: int) -> TakeResult:
-        """Reserve quota for, and lease, up to `most` requests of `queue`. Raises redis.RedisError."""
+    def take(self, queue: str, quota: Quota, most: int, *, most_inputs: int = MOST_REQUESTS) -> TakeResult:
+        """Reserve quota for, and lease, the requests of up to `most` calls of `queue`; of requests that may share one,
+        each carries up to `most_inputs`. Raises redis.RedisError.
+        """
         limits = quota.limits
         scopes = self._hold_scopes(quota)
         keys = [
@@ -119,18 +134,19 @@ class Taker:
         asked_s = elapsed_s()
         prefix = f"{self._worker_id}:{next(self._numbers)}"
         arguments: list[Any] = [most, self._lease_ms, prefix, LOOKAHEAD, HOPELESS_GRACE_MS]
-        arguments += [self._key_name, self._ramp_step_ms, ALIVE_MS, len(scopes), len(limits)]
+        arguments += [self._key_name, self._ramp_step_ms, ALIVE_MS]
+        arguments += [max(most, MOST_REQUESTS), most_inputs, MOST_SHARED_TOKENS, len(scopes), len(limits)]
         counts_tokens = [int(limit.unit == "tokens") for limit in limits]
         answer = self._script(keys, [*arguments, *as_arguments(limits, self._known_ms(quota, asked_s)), *counts_tokens])
         now_ms, wait_ms, blocked, hold, ready_left, taken, impossible, expired, dropped, standings = answer
-        requests, malformed = decode_rows(taken)
+        packs, malformed = decode_packs(taken)
         hopeless, unreadable = decode_rows(impossible)
         too_late, unreadable_late = decode_rows(expired)
         unwanted, unreadable_unwanted = decode_rows(dropped)
-        self._note_grants(quota, requests, int(now_ms))
+        self._note_grants(quota, packs, int(now_ms))
         return TakeResult(
             Grant(quota, int(now_ms), asked_s, tuple(standings[::2]), tuple(standings[1::2])),
-            requests,
+            packs,
             hopeless,
             ready_left,
             wait_ms if wait_ms >= 0 else 0,
@@ -153,10 +169,10 @@ class Taker:
             for limit, is_known in zip(quota.limits, known, strict=True)
         ]
 
-    def _note_grants(self, quota: Quota, taken: Sequence[Taken], granted_ms: int) -> None:
-        if not taken:
+    def _note_grants(self, quota: Quota, packs: Sequence[Pack], granted_ms: int) -> None:
+        if not packs:
             return
         quota.note_grant(elapsed_s())
         for limit in quota.limits:
-            if any(limit.cost(request.cost_tokens) for request in taken):
+            if any(limit.cost(pack.cost_tokens) for pack in packs):
                 self._granted_ms[limit.key] = granted_ms

@@ -47,9 +47,13 @@ local function set_place(request, urgent, sequence, cost_tokens, accepted_ms, de
     milliseconds(accepted_ms), milliseconds(deadline_ms), pack}, ' '))
 end
 
-local function set_cost(request, cost_tokens)
-  local urgent, sequence, _, accepted_ms, deadline_ms, pack = place_of(request)
-  if sequence then set_place(request, urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack) end
+-- A new cost, or a new pack; '' for what stays as it was.
+local function change_place(request, cost_tokens, pack)
+  if cost_tokens == '' and pack == '' then return end
+  local urgent, sequence, cost_before, accepted_ms, deadline_ms, pack_before = place_of(request)
+  if not sequence then return end
+  if cost_tokens == '' then cost_tokens = milliseconds(cost_before) end
+  set_place(request, urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack == '' and pack_before or pack)
 end
 
 local function make_ready(request)

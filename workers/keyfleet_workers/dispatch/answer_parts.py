@@ -1,0 +1,161 @@
+"""Taking the answer of a shared call apart, so that each request gets its own as if it had been alone.
+
+What each gets is cut from the text that came, never parsed and written anew: numbers stay as the provider wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from keyfleet_workers.dispatch.usage import tokens_used
+
+__all__ = ["AnswerMisfit", "Part", "parts_of", "shares_of"]
+
+_DECODER = json.JSONDecoder()
+_BLANKS = re.compile(r"[ \t\n\r]*")
+
+Fields = dict[str, str]
+"""The members of an object: JSON texts of values by name."""
+
+
+class AnswerMisfit(ValueError):
+    """An answer that can't be told apart: not as many items as were asked for, or in no order that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One request's own answer, and the tokens that it reports (None: none)."""
+
+    body: bytes = field(repr=False)
+    tokens: int | None
+
+
+def parts_of(body: bytes, listed: str, each: int, weights: Sequence[int]) -> list[Part]:
+    """The answers to requests that shared a call, in their order, of which each has `each` items of the list `listed`.
+
+    Usage is shared out by `weights`; the shares add up to what was reported. Raises AnswerMisfit.
+    """
+    try:
+        fields, rows = _fields_and_rows(body.decode("utf-8-sig"), listed)
+        items = _in_order(rows, each * len(weights))
+        usages = shares_of(json.loads(fields["usage"]), weights) if "usage" in fields else None
+    except (ValueError, LookupError, RecursionError):
+        raise AnswerMisfit(f"the answer has not {each * len(weights)} items with their indices") from None
+    parts = []
+    for number in range(len(weights)):
+        own = items[number * each : (number + 1) * each]
+        fields[listed] = "[" + ", ".join(_object({**item, "index": str(at)}) for at, item in enumerate(own)) + "]"
+        if usages is not None:
+            fields["usage"] = json.dumps(usages[number])
+        tokens = tokens_used({"usage": usages[number]}) if usages is not None else None
+        parts.append(Part(_object(fields).encode(), tokens))
+    return parts
+
+
+def shares_of(usage: Any, weights: Sequence[int]) -> list[Any]:
+    """`usage` shared out in proportion to `weights` (whole numbers above 0): counts add up to what they were (largest
+    remainder), with a total that is a sum also within each share; what is no number is each one's."""
+    if isinstance(usage, dict):
+        by_name = {name: shares_of(value, weights) for name, value in usage.items()}
+        shares = [{name: values[at] for name, values in by_name.items()} for at in range(len(weights))]
+        for read, written in (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")):
+            if _is_sum(usage, read, written):
+                for share in shares:
+                    share["total_tokens"] = share[read] + share[written]
+        return shares
+    if isinstance(usage, int) and not isinstance(usage, bool):
+        return _apportioned(usage, weights)
+    if isinstance(usage, float):
+        return [usage * weight / sum(weights) for weight in weights]
+    return [usage] * len(weights)
+
+
+def _is_sum(usage: dict[str, Any], read: str, written: str) -> bool:
+    counts = [usage.get(name) for name in (read, written, "total_tokens")]
+    whole = [count for count in counts if type(count) is int]
+    return len(whole) == len(counts) and whole[0] + whole[1] == whole[2]
+
+
+def _apportioned(total: int, weights: Sequence[int]) -> list[int]:
+    whole = sum(weights)
+    shares = [total * weight // whole for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda at: -(total * weights[at] % whole))
+    for at in by_remainder[: total - sum(shares)]:
+        shares[at] += 1
+    return shares
+
+
+def _in_order(rows: list[Fields], count: int) -> list[Fields]:
+    indices = [json.loads(row["index"]) for row in rows]
+    if len(rows) != count or any(type(index) is not int for index in indices) or set(indices) != set(range(count)):
+        raise ValueError("wrong indices")
+    return [row for _, row in sorted(zip(indices, rows, strict=True), key=lambda pair: pair[0])]
+
+
+def _fields_and_rows(text: str, listed: str) -> tuple[Fields, list[Fields]]:
+    """The members of the object that `text` is, and of each of the objects in its member `listed`.
+
+    `listed` keeps its place among the members. Raises ValueError and LookupError.
+    """
+    rows: list[Fields] = []
+    fields: Fields = {}
+    at = _expect(text, _skip(text, 0), "{")
+    while text[at] != "}":
+        name, at = _name(text, at)
+        if name == listed:
+            rows, end = _rows(text, at)
+            fields[name] = ""
+        else:
+            end = _DECODER.raw_decode(text, at)[1]
+            fields[name] = text[at:end]
+        at = _next(text, end, "}")
+    if listed not in fields:
+        raise LookupError(listed)
+    return fields, rows
+
+
+def _rows(text: str, at: int) -> tuple[list[Fields], int]:
+    rows: list[Fields] = []
+    at = _expect(text, at, "[")
+    while text[at] != "]":
+        row: Fields = {}
+        at = _expect(text, at, "{")
+        while text[at] != "}":
+            name, at = _name(text, at)
+            end = _DECODER.raw_decode(text, at)[1]
+            row[name] = text[at:end]
+            at = _next(text, end, "}")
+        rows.append(row)
+        at = _next(text, at + 1, "]")
+    return rows, at + 1
+
+
+def _name(text: str, at: int) -> tuple[str, int]:
+    """The member's name that begins at `at`, and where its value begins."""
+    name, end = _DECODER.raw_decode(text, at)
+    return name, _expect(text, _skip(text, end), ":")
+
+
+def _next(text: str, at: int, end: str) -> int:
+    """Where the next member or item begins behind the value that ended at `at`, or where `end` stands."""
+    at = _skip(text, at)
+    return at if text[at] == end else _expect(text, at, ",")
+
+
+def _expect(text: str, at: int, mark: str) -> int:
+    if text[at] != mark:
+        raise ValueError(f"expected {mark}")
+    return _skip(text, at + 1)
+
+
+def _skip(text: str, at: int) -> int:
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at
+
+
+def _object(fields: Fields) -> str:
+    return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in fields.items()) + "}"
