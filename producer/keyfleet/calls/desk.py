@@ -53,6 +53,7 @@ class CallDesk:
         *,
         grace_s: float,
         encoding_name: str | None = None,
+        declare_flags: bool = True,
     ) -> None:
         """`served` None: the workers are others' business. `status` tells how they stand. `grace_s` is how long a call
         waits for a worker whose key serves its model."""
@@ -73,7 +74,11 @@ class CallDesk:
         host = this_host()
         facts = JobFacts(name=f"calls of {host}:{os.getpid()}", host=host, format="calls")
         self._ledger = JobLedger(
-            self._client, settings.fleet, uuid.uuid4().hex, self._options, facts=facts, keep_ms=KEEP_MS, is_caller=True
+            *(self._client, settings.fleet, uuid.uuid4().hex, self._options),
+            facts=facts,
+            keep_ms=KEEP_MS,
+            is_caller=True,
+            declare_flags=declare_flags,
         )
         acceptor = Acceptor(self._client, self._ledger, backend.tickets, stopping=self._stopping, say=self._say)
         self._admission = CallAdmission(served, encoding_name, OutputEstimates(self._client).tokens)
