@@ -100,7 +100,9 @@ def sim(
     GET /sim/stats tells what it saw (requests over a limit, requests sent twice, peaks of every window), GET
     /sim/requests the last requests, POST /sim/reset begins anew, POST /sim/keys/NAME with {"behaviour": "revoked"}
     revokes a key (NAME "*": all of them; also "out_of_credit", "outage", "ok"). A prompt that holds [[sim:500]],
-    [[sim:429]], [[sim:hang]] or another fault meets that fault; [[sim:500x2]] the first two times.
+    [[sim:429]], [[sim:hang]] or another fault meets that fault, with all that share its call; [[sim:500x2]] the first
+    two times. In a file, max_inputs bounds the texts of one call, and track_inputs tells texts that were sent twice
+    apart in place of whole requests.
     """
     from keyfleet.sim import serve_forever  # imported late: the other commands don't need a server
 

@@ -218,8 +218,9 @@ class SimConfig:
     of requests in shorter windows at the same rate (60/minute at 1 s: 1/second); the headers show the limit as
     written. Limits of tokens are not cut up, since one request may need more than such a slice. `refused_counts`
     makes a request refused by a limit count against the limits of requests all the same. `models` are the models
-    that exist; empty means any. `track_bodies` False saves 16 bytes and more per request, but duplicates are then
-    not counted.
+    that exist; empty means any. `max_inputs` is the most texts that one call may hold (None: any number).
+    `track_bodies` False saves 16 bytes and more per request, but duplicates are then not counted; `track_inputs` counts
+    texts that are sent again in place of bodies, whichever calls they are in.
     """
 
     keys: tuple[SimKey, ...] = ()
@@ -234,15 +235,19 @@ class SimConfig:
     faults: SimFaults = field(default_factory=SimFaults)
     seed: int = 0
     track_bodies: bool = True
+    track_inputs: bool = False
+    max_inputs: int | None = None
 
     def __post_init__(self) -> None:
         _require_choice(self.kind, "kind", Kind)
-        for setting in ("refused_counts", "accept_any_key", "track_bodies"):
+        for setting in ("refused_counts", "accept_any_key", "track_bodies", "track_inputs"):
             _require(isinstance(getattr(self, setting), bool), setting, "true or false")
         _require(isinstance(self.seed, int), "seed", "a whole number")
         _require(all(isinstance(model, str) for model in self.models), "models", "a list of names")
         if self.quantum_s is not None:
             _require_number(self, "quantum_s", above=0)
+        if self.max_inputs is not None:
+            _require_count(self, "max_inputs", least=1)
         _require(bool(self.keys) or self.accept_any_key, "keys", "at least one key, or accept_any_key: true")
         self._check_keys()
 

@@ -18,6 +18,7 @@ __all__ = [
     "missing_api_key",
     "model_not_found",
     "spurious_refusal",
+    "too_many_inputs",
 ]
 
 _LIMITS_PAGE = "Visit https://platform.openai.com/account/rate-limits to learn more."
@@ -52,6 +53,13 @@ class ApiError:
 def invalid_request(message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> ApiError:
     """An `invalid_request_error`."""
     return ApiError(status, message, "invalid_request_error", code, param)
+
+
+def too_many_inputs(count: int, most: int) -> ApiError:
+    """413, as Text Embeddings Inference words it."""
+    return invalid_request(
+        f"batch size {count} > maximum allowed batch size {most}", code="batch_too_large", status=413
+    )
 
 
 def model_not_found(model: str) -> ApiError:

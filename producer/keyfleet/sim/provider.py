@@ -22,6 +22,7 @@ from keyfleet.sim.error_bodies import (
     missing_api_key,
     model_not_found,
     spurious_refusal,
+    too_many_inputs,
 )
 from keyfleet.sim.exchange import Exchange, Plan
 from keyfleet.sim.faults import Fault, FaultChooser
@@ -90,7 +91,8 @@ class Provider:
     ) -> None:
         """Take one API call to its end. `deployment` is the model that the path names."""
         key = self.keyring.find(request.api_key) if request.api_key else None
-        digest = sha256(request.body).digest()[:_DIGEST_BYTES] if self.config.track_bodies else None
+        is_tracked = self.config.track_bodies and not self.config.track_inputs
+        digest = _digest(request.body) if is_tracked else None
         name = key.name if key else None
         visit = self.statistics.arrived(self._clock_ns(), endpoint, name, digest)
         exchange = Exchange(connection, visit, self.statistics, self._clock_ns)
@@ -121,9 +123,14 @@ class Provider:
         except BadRequest as bad:
             return self._error(bad.error, flavour=flavour)
         visit.model = asked.model
+        if self.config.track_inputs:
+            statistics.told_inputs(visit, tuple(_digest(text.encode("utf-8", "replace")) for text in asked.prompts))
         quota = key.quota_for(asked.model)
         if quota is None or (self.config.models and asked.model not in self.config.models):
             return self._error(model_not_found(asked.model), flavour=flavour)
+        most = self.config.max_inputs
+        if most is not None and len(asked.prompts) > most:
+            return self._error(too_many_inputs(len(asked.prompts), most), flavour=flavour)
         fault = self._faults.choose(request.body)
         if fault is not None:
             statistics.struck(fault.name)
@@ -199,3 +206,7 @@ class Provider:
         self._calls += 1
         headers += f"x-request-id: req_{self._calls:032x}\r\nopenai-processing-ms: {round(delay_s * 1000)}\r\n"
         return response(status, body, headers)
+
+
+def _digest(text: bytes) -> bytes:
+    return sha256(text).digest()[:_DIGEST_BYTES]

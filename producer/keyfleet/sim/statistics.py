@@ -78,12 +78,13 @@ class _KeyCounts:
 class Visit:
     """One request from its arrival to its end. What becomes known on the way is filled in."""
 
-    __slots__ = ("at_ns", "counts", "digest", "endpoint", "key_name", "model", "tokens")
+    __slots__ = ("at_ns", "counts", "digest", "endpoint", "inputs", "key_name", "model", "tokens")
 
     def __init__(self, at_ns: int, endpoint: str, digest: bytes | None) -> None:
         self.at_ns = at_ns
         self.endpoint = endpoint
         self.digest = digest
+        self.inputs: tuple[bytes, ...] = () if digest is None else (digest,)
         self.key_name: str | None = None
         self.counts: _KeyCounts | None = None
         self.model: str | None = None
@@ -109,8 +110,7 @@ class Statistics:
         self._requests += 1
         self._in_flight += 1
         self._in_flight_peak = max(self._in_flight_peak, self._in_flight)
-        if self._bodies is not None and digest is not None:
-            self._bodies.arrive(digest)
+        self._arrive(visit.inputs)
         if key_name is None:
             self._invalid_authorization += 1
             return visit
@@ -122,6 +122,16 @@ class Statistics:
         counts.in_flight_peak = max(counts.in_flight_peak, counts.in_flight)
         visit.key_name, visit.counts = key_name, counts
         return visit
+
+    def told_inputs(self, visit: Visit, inputs: tuple[bytes, ...]) -> None:
+        """Digests of the texts that a request holds, each to be told apart in place of its body."""
+        visit.inputs = inputs
+        self._arrive(inputs)
+
+    def _arrive(self, digests: tuple[bytes, ...]) -> None:
+        if self._bodies is not None:
+            for digest in digests:
+                self._bodies.arrive(digest)
 
     def met_limits(self, visit: Visit, quota: GroupQuota, now_ns: int, tokens: int, *, admitted: bool) -> None:
         """The request of a known key came to its limits with a cost of `tokens`."""
@@ -153,8 +163,9 @@ class Statistics:
         if visit.counts is not None:
             visit.counts.in_flight -= 1
             visit.counts.by_status[outcome] += 1
-        if self._bodies is not None and visit.digest is not None:
-            self._bodies.leave(visit.digest, succeeded=succeeded)
+        if self._bodies is not None:
+            for digest in visit.inputs:
+                self._bodies.leave(digest, succeeded=succeeded)
         self._recent.append((visit, now_ns, outcome))
 
     def document(self) -> dict[str, Any]:
