@@ -215,6 +215,11 @@ class QueueKeys:
         return self._key("attempts")
 
     @property
+    def urgent(self) -> str:
+        """String that stands while urgent requests have lately been there."""
+        return self._key("urgent")
+
+    @property
     def shortage(self) -> str:
         """String with the time (ms) since which tickets are too few for what is ready."""
         return self._key("shortage")

@@ -9,7 +9,7 @@ import pytest
 from keyfleet import redis_keys
 from keyfleet.ledger.job_record import ALIVE_MS
 from keyfleet_workers.dispatch import taker as taker_module
-from keyfleet_workers.dispatch.taker import HOPELESS_GRACE_MS, LOOKAHEAD
+from keyfleet_workers.dispatch.taker import HOPELESS_GRACE_MS, LOOKAHEAD, URGENT_MS
 from keyfleet_workers.quota_pools import Quota
 from support.take_case import TakeCase, ids, quota
 
@@ -198,3 +198,38 @@ def test_while_a_caller_lives_its_calls_are_started(queue: TakeCase) -> None:
     queue.accept(400)
     queue.clock.advance_ms(ALIVE_MS)
     assert ids(queue.take(quota())) == ["0"]
+
+
+def test_while_urgent_requests_come_others_leave_them_a_part_of_every_limit(queue: TakeCase) -> None:
+    limits = quota(requests=100)
+    queue.accept(1, urgent=True)
+    queue.accept(*[1] * 200)
+    assert len(ids(queue.take(limits))) == 95
+    assert queue.take(limits).wait_ms == 1001
+    queue.accept(*[1] * 6, urgent=True)
+    assert ids(queue.take(limits)) == [str(number) for number in range(201, 206)]
+
+
+def test_a_while_after_the_last_urgent_request_nothing_is_left_for_others(queue: TakeCase) -> None:
+    queue.accept(1, urgent=True)
+    queue.take(quota(requests=100))
+    queue.clock.advance_ms(URGENT_MS + 1)
+    queue.accept(*[1] * 200)
+    assert len(ids(queue.take(quota(requests=100)))) == 100
+
+
+def test_urgent_requests_may_use_all_of_a_limit_and_of_a_small_one_nothing_is_left_to_them(queue: TakeCase) -> None:
+    queue.accept(*[1] * 120, urgent=True)
+    assert len(ids(queue.take(quota(requests=100), most=200))) == 100
+    queue.clock.advance_ms(2000)
+    queue.accept(*[1] * 5)
+    small = quota(requests=3, name="small")
+    assert len(ids(queue.take(small))) == 3
+
+
+def test_what_is_larger_than_the_part_that_is_left_to_it_can_still_be_started(queue: TakeCase) -> None:
+    queue.accept(1, urgent=True)
+    queue.take(quota())
+    queue.clock.advance_ms(2000)
+    queue.accept(1000)
+    assert ids(queue.take(quota(tokens=1000))) == ["1"]

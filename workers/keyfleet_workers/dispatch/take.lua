@@ -7,7 +7,8 @@
 -- KEYS[11]    lost, hash: key name -> until when (ms) it doesn't serve this queue's model
 -- KEYS[12]    ramp, hash of the quota pool: the share of its limits that it may use, and since when (ms)
 -- KEYS[13]    callers, zset: jobs whose outcomes somebody waits for right now, by when (ms) each was heard last
--- KEYS[14..]  holds of the key, its account and its quota pools (hold.lua), then windows, one per limit
+-- KEYS[14]    urgent, string: stands while urgent requests have lately been there
+-- KEYS[15..]  holds of the key, its account and its quota pools (hold.lua), then windows, one per limit
 -- ARGV[1]     most calls to begin
 -- ARGV[2]     lease_ms
 -- ARGV[3]     token prefix, unique to this call
@@ -19,9 +20,11 @@
 -- ARGV[9]     most requests to take, those that share calls together
 -- ARGV[10]    most requests of one call
 -- ARGV[11]    most tokens of one call that several requests share
--- ARGV[12]    h, the number of holds
--- ARGV[13]    n, the number of limits
--- ARGV[14..]  per limit: amount, window_ms, guard_ms, known_ms
+-- ARGV[12]    urgent_percent, the part of every limit that others leave to urgent requests while these come
+-- ARGV[13]    urgent_ms: so long after the last of them
+-- ARGV[14]    h, the number of holds
+-- ARGV[15]    n, the number of limits
+-- ARGV[16..]  per limit: amount, window_ms, guard_ms, known_ms
 -- then        per limit 1 when it counts tokens, 0 when it counts requests
 -- Returns     {now_ms, wait_ms, limit, hold, ready_left, taken, impossible, expired, dropped, standings}
 --             wait_ms: until the first request left over may start here (0: none is left, or only `most` stopped it)
@@ -40,10 +43,12 @@
 -- Invariant   a request is leased to one worker at a time, and every limit's windows hold (window.lua)
 local most, lease_ms, lookahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local most_requests, most_inputs, most_tokens = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local ramp_step_ms, hold_count, count = tonumber(ARGV[7]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local FIRST_HOLD, FIRST_LIMIT = 14, 14
+local ramp_step_ms, hold_count, count = tonumber(ARGV[7]), tonumber(ARGV[14]), tonumber(ARGV[15])
+local FIRST_HOLD, FIRST_LIMIT = 15, 16
 local NO_END_MS = 60000 -- after so long, a hold without an end of its own is looked at again
-local ready_left = redis.call('ZCARD', READY_URGENT) + redis.call('ZCARD', READY_BULK)
+local LEAST_SHARED = 4 -- of a smaller limit nothing is left to urgent requests
+local ready_urgent = redis.call('ZCARD', READY_URGENT)
+local ready_left = ready_urgent + redis.call('ZCARD', READY_BULK)
 
 local function nothing(wait_ms, hold)
   return {milliseconds(server_now_ms()), wait_ms, 0, hold, ready_left, {}, {}, {}, {}, {}}
@@ -231,7 +236,22 @@ local function walk(ready)
   return false
 end
 
-local _ = walk(READY_URGENT) or walk(READY_BULK)
+-- An urgent request that comes next should find room, rather than wait until a window that others have filled moves on.
+local function leave_room()
+  if redis.call('EXISTS', KEYS[14]) == 0 then return end
+  for _, window in ipairs(windows) do
+    local left = window.amount >= LEAST_SHARED and math.ceil(window.amount * tonumber(ARGV[12]) / 100) or 0
+    window.open_amount = math.max(1, window.open_amount - left)
+  end
+end
+
+local function walk_bulk()
+  leave_room()
+  return walk(READY_BULK)
+end
+
+if ready_urgent > 0 then redis.call('SET', KEYS[14], '1', 'PX', ARGV[13]) end
+local _ = walk(READY_URGENT) or walk_bulk()
 grant_all(windows, pending, now_ms)
 
 local function lease(list)

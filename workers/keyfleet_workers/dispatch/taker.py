@@ -37,6 +37,13 @@ together (API reference, `input` of /v1/embeddings); what is counted here is par
 LOOKAHEAD = 64
 """Most requests that a key passes over because they can never fit its limits."""
 
+URGENT_PERCENT = 5
+"""Part of every limit (%) that other work leaves to urgent requests while these come: they would find a window of a
+minute filled, and wait until it moves on."""
+
+URGENT_MS = 300_000
+"""How long after an urgent request others are expected (ms)."""
+
 HOPELESS_GRACE_MS = 30_000
 """How long a request that fits no key's limits waits for a key that might start it (ms)."""
 
@@ -128,6 +135,7 @@ class Taker:
             QueueKeys(self._fleet, queue).lost,
             redis_keys.ramp(quota.name),
             redis_keys.callers(self._fleet),
+            QueueKeys(self._fleet, queue).urgent,
             *(redis_keys.hold(scope) for scope in scopes),
             *(limit.key for limit in limits),
         ]
@@ -135,7 +143,8 @@ class Taker:
         prefix = f"{self._worker_id}:{next(self._numbers)}"
         arguments: list[Any] = [most, self._lease_ms, prefix, LOOKAHEAD, HOPELESS_GRACE_MS]
         arguments += [self._key_name, self._ramp_step_ms, ALIVE_MS]
-        arguments += [max(most, MOST_REQUESTS), most_inputs, MOST_SHARED_TOKENS, len(scopes), len(limits)]
+        arguments += [max(most, MOST_REQUESTS), most_inputs, MOST_SHARED_TOKENS, URGENT_PERCENT, URGENT_MS]
+        arguments += [len(scopes), len(limits)]
         counts_tokens = [int(limit.unit == "tokens") for limit in limits]
         answer = self._script(keys, [*arguments, *as_arguments(limits, self._known_ms(quota, asked_s)), *counts_tokens])
         now_ms, wait_ms, blocked, hold, ready_left, taken, impossible, expired, dropped, standings = answer
