@@ -96,6 +96,9 @@ def _reply_or_raise(error: KeyfleetError, request: Any) -> Reply:
 
 
 def _raise_as_http(error: KeyfleetError, request: Any) -> NoReturn:
-    """As the errors of the HTTP library that mean the same, since the official client knows only these."""
-    kind = HTTP.ReadTimeout if isinstance(error, DeadlineExceeded) else HTTP.ConnectError
+    """As the errors of the HTTP library that mean the same, since the official client knows only these.
+
+    Of its timeouts the official release 1.0 passes a ReadTimeout on as it is.
+    """
+    kind = HTTP.ConnectTimeout if isinstance(error, DeadlineExceeded) else HTTP.ConnectError
     raise kind(str(error), request=request) from error
