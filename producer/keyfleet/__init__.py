@@ -13,6 +13,7 @@ from keyfleet.errors import (
     InvalidRequest,
     JobCancelled,
     JobNotFound,
+    JobStopped,
     KeyfleetError,
     KeysFileError,
     NoKeyServes,
@@ -25,6 +26,7 @@ from keyfleet.version import __version__
 if TYPE_CHECKING:
     from keyfleet.calls import Answer
     from keyfleet.fleet import Fleet
+    from keyfleet.fleet_jobs import Job, JobCounts
     from keyfleet.results import Result
 
 __all__ = [
@@ -37,8 +39,11 @@ __all__ = [
     "FleetClosed",
     "InputError",
     "InvalidRequest",
+    "Job",
     "JobCancelled",
+    "JobCounts",
     "JobNotFound",
+    "JobStopped",
     "KeyfleetError",
     "KeysFileError",
     "NoKeyServes",
@@ -49,7 +54,13 @@ __all__ = [
     "__version__",
 ]
 
-_LATE = {"Answer": "keyfleet.calls", "Fleet": "keyfleet.fleet", "Result": "keyfleet.results"}
+_LATE = {
+    "Answer": "keyfleet.calls",
+    "Fleet": "keyfleet.fleet",
+    "Job": "keyfleet.fleet_jobs",
+    "JobCounts": "keyfleet.fleet_jobs",
+    "Result": "keyfleet.results",
+}
 """Imported when they are first asked for: they bring Celery and redis, which the command line can do without."""
 
 

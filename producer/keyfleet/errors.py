@@ -8,6 +8,7 @@ KeyfleetError
 │   └── DiskFull                an output's disk is full; writing may be tried again
 ├── BrokerUnavailable           no Redis-compatible server answers at the broker's address
 ├── FleetClosed                 the fleet was closed, so it takes and finishes nothing more
+├── JobStopped                  a job can't go on for now; what is done stands
 ├── JobNotFound                 no job, or more than one, is meant by what names it (exit code 2)
 ├── MalformedEntry              an entry of the ledger, or a ticket, can't be read: malformed, or of a later version
 └── RequestFailed               a request ended without a response; `status` and `code` say why
@@ -36,6 +37,7 @@ __all__ = [
     "InvalidRequest",
     "JobCancelled",
     "JobNotFound",
+    "JobStopped",
     "KeyfleetError",
     "KeysFileError",
     "MalformedEntry",
@@ -107,6 +109,14 @@ class MalformedEntry(KeyfleetError):
 
 class FleetClosed(KeyfleetError):
     """The fleet was closed. What it had not sent by then was dropped, unpaid."""
+
+
+class JobStopped(KeyfleetError):
+    """A job can't go on for now, for `reason`. What is done stands, and waiting for the job again goes on with it."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class JobNotFound(KeyfleetError):

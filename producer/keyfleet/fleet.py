@@ -22,6 +22,7 @@ from keyfleet.calls.answer import answer_of
 from keyfleet.calls.book import Call
 from keyfleet.contract import Outcome
 from keyfleet.errors import DeadlineExceeded, FleetClosed, InvalidRequest
+from keyfleet.fleet_jobs import FleetJobs, JobMethods
 from keyfleet.open_fleet import FleetOptions, GivenKeysType, OpenFleet, open_fleet
 from keyfleet.results import error_of, parsed_body
 
@@ -34,7 +35,7 @@ WITHDRAWAL_S = 1.0
 """How long a call whose time is over waits to hear whether it was sent (s)."""
 
 
-class Fleet:
+class Fleet(JobMethods):
     """Sends requests through all keys, at the full rate that their limits allow and never above it.
 
         with Fleet(keys="keys.yaml") as fleet:
@@ -74,6 +75,7 @@ class Fleet:
         self._is_closed = False
         self._pid = os.getpid()
         self._beginners = ThreadPoolExecutor(BEGINNERS, thread_name_prefix="keyfleet-begin")
+        self._jobs = FleetJobs(self.open)
 
     def __enter__(self) -> Fleet:
         self.open()
@@ -109,7 +111,8 @@ class Fleet:
             return self._opened
 
     def close(self) -> None:
-        """End what is under way: calls that were not sent are dropped, unpaid. Closing again does nothing."""
+        """End what is under way: calls that were not sent are dropped, unpaid; jobs end as Ctrl-C ends `keyfleet run`,
+        and can be gone on with. Closing again does nothing."""
         if self._pid != os.getpid():
             return
         with self._opening:
@@ -118,7 +121,10 @@ class Fleet:
             self._is_closed = True
         atexit.unregister(self.close)
         self._beginners.shutdown(wait=False)
-        self._stack.close()
+        try:
+            self._jobs.close()
+        finally:
+            self._stack.close()
 
     def call(
         self,

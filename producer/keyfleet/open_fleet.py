@@ -25,6 +25,7 @@ from keyfleet.errors import ConfigurationError
 from keyfleet.jobs import keys_fleet
 from keyfleet.ledger import queue_of
 from keyfleet.running.backend import Backend, open_backend, worker_arguments
+from keyfleet.running.fleet_status import FleetStatus
 from keyfleet.running.fleet_watch import FleetWatch
 from keyfleet.running.served_models import ServedModels
 
@@ -67,6 +68,15 @@ class OpenFleet:
     def settings(self) -> Settings:
         """With the broker and the fleet as they were found."""
         return self.backend.settings
+
+    @property
+    def encoding_name(self) -> str | None:
+        """tiktoken's encoding for counting, where it was chosen."""
+        return self.options.encoding_name
+
+    def status(self) -> FleetStatus:
+        """How the workers stand."""
+        return self.watch.status
 
     def lanes(self, model: str) -> int:
         """How many keys serve `model` now, at least 1."""

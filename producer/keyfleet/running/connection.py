@@ -36,7 +36,8 @@ class Connection:
     client: redis.Redis
     watch: ServerWatch
     ledger: JobLedger
-    retry_of: str | None = None
+    into: tuple[str, str] | None = None
+    """Of a retry: fleet and id of the job whose failed lines it sends."""
     is_done: bool = False
 
     def job_is_done(self, totals: JobTotals | None = None) -> None:
@@ -45,12 +46,8 @@ class Connection:
         A broker that is away keeps a few bytes of it, and the job is done.
         """
         self.is_done = True
-        into = None
-        if self.retry_of is not None:
-            is_shared = self.backend.server is None
-            into = (self.backend.settings.fleet if is_shared else run_fleet(self.retry_of), self.retry_of)
         try:
-            self.ledger.close(Closing(totals, into))
+            self.ledger.close(Closing(totals, self.into))
         except redis.RedisError as error:
             logger.warning("what is left of the job stays in the broker (%s)", type(error).__name__)
 
@@ -87,7 +84,11 @@ def open_connection(
     stack.callback(client.close)
     facts = facts_of(files, options.input_name)
     ledger = _job_ledger(client, backend.settings, files, facts)
-    connection = Connection(backend, client, watch, ledger, retry_of=facts.retry_of or None)
+    into = None
+    if facts.retry_of:
+        is_shared = backend.server is None
+        into = (backend.settings.fleet if is_shared else run_fleet(facts.retry_of), facts.retry_of)
+    connection = Connection(backend, client, watch, ledger, into)
     stack.callback(connection.forget_fleet)
     if uses_local_workers:
         arguments = worker_arguments(

@@ -1,0 +1,6 @@
+"""Jobs from Python through real servers and workers."""
+
+from support.fixtures import broker, place, start_sim
+from support.fleets import make_fleet
+
+__all__ = ["broker", "make_fleet", "place", "start_sim"]
