@@ -49,7 +49,10 @@ __all__ = [
 
 
 class KeyfleetError(Exception):
-    """Base of all errors of Keyfleet."""
+    """Base of all errors of Keyfleet. They can be pickled, so that they come back from other processes whole."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class ConfigurationError(KeyfleetError):
@@ -195,3 +198,11 @@ class JobCancelled(RequestFailed):
     """The job was cancelled, so nothing more of it is accepted, and what had not been sent never will be."""
 
     code = "job_cancelled"
+
+
+def _again(kind: type[KeyfleetError], arguments: tuple[Any, ...], fields: dict[str, Any]) -> KeyfleetError:
+    """The error with these fields; its constructor may want arguments that `args` doesn't hold."""
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(fields)
+    return error
