@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import openai as official
 import pytest
 
-from keyfleet.errors import ConfigurationError
+from keyfleet.errors import ConfigurationError, RequestTooLarge
 from keyfleet.openai import AsyncOpenAI, OpenAI
 from keyfleet.openai.fleet_source import _SharedFleet
 from support.fake_fleet import FakeFleet, Sent, answer
@@ -201,6 +202,53 @@ def test_a_list_of_inputs_is_spread_over_the_keys(client: OpenAI, fleet: FakeFle
     done = client.moderations.create(model="m", input=["good", "bad", "good"])
     assert [result.flagged for result in done.results] == [False, True, False]
     assert sorted(len(sent.body["input"]) for sent in fleet.sent) == [1, 2]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_list_too_large_for_every_limit_comes_back_as_one_answer(is_async: bool) -> None:
+    def one_by_one(sent: Sent) -> Any:
+        if not isinstance(sent.body["input"], str) and len(sent.body["input"]) > 1:
+            raise RequestTooLarge("too many tokens")
+        return reply(sent)
+
+    narrow = FakeFleet(one_by_one, lanes=1)
+    given: Any = {"model": "m", "input": ["good", "bad"]}
+
+    async def use() -> Any:
+        return await AsyncOpenAI(fleet=narrow, timeout=9).moderations.create(**given)
+
+    done = asyncio.run(use()) if is_async else OpenAI(fleet=narrow, timeout=9).moderations.create(**given)
+    assert [result.flagged for result in done.results] == [False, True]
+    with pytest.raises(official.BadRequestError, match="too many tokens"):
+        OpenAI(fleet=FakeFleet(too_large)).moderations.create(model="m", input="good")
+
+
+def too_large(sent: Sent) -> Any:
+    raise RequestTooLarge("too many tokens")
+
+
+def test_the_event_loop_never_waits_for_the_keys_to_be_counted(
+    fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_by: list[str] = []
+
+    def lanes(model: str) -> int:
+        asked_by.append(threading.current_thread().name)
+        return 2
+
+    async def use() -> None:
+        await AsyncOpenAI(fleet=fleet).moderations.create(model="m", input=["good", "bad"])
+
+    monkeypatch.setattr(fleet, "lanes", lanes)
+    asyncio.run(use())
+    assert asked_by
+    assert threading.main_thread().name not in asked_by
+
+
+def test_what_is_no_fleet_is_refused() -> None:
+    wrong: Any = "keys.yaml"
+    with pytest.raises(ConfigurationError, match=r"fleet: expected a keyfleet\.Fleet, not str"):
+        OpenAI(fleet=wrong)
 
 
 def test_a_client_closes_only_a_fleet_of_its_own(fleet: FakeFleet, make_fleet: MakeFleet) -> None:

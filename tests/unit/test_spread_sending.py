@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from keyfleet.calls import Answer, Priority
-from keyfleet.calls.spread_sending import SendOptions, run_apart, send_parts
+from keyfleet.calls.spread_sending import SendOptions, run_apart, send_parts, send_whole
 from keyfleet.calls.spreading import Spread
-from keyfleet.errors import DeadlineExceeded
+from keyfleet.errors import DeadlineExceeded, RequestTooLarge
+from support.fake_fleet import FakeFleet, Sent, answer
 
 BODIES = (b"0", b"1", b"2")
 PARTS = Spread("embeddings", BODIES, (1, 1, 1))
@@ -22,7 +23,7 @@ PARTS = Spread("embeddings", BODIES, (1, 1, 1))
 OPTIONS: SendOptions = {"timeout_s": 5.0, "priority": "bulk", "max_attempts": 2}
 
 
-class FakeFleet:
+class SlowFleet:
     """Answers each body by a function, which may be a coroutine's."""
 
     def __init__(self, answer: Callable[[int], Any]) -> None:
@@ -56,7 +57,7 @@ def good(number: int) -> Answer:
     return Answer(200, json.dumps({"data": data}).encode(), f"key-{number % 2}", f"req-{number}", 1 + number, 10)
 
 
-def send(fleet: FakeFleet) -> Answer:
+def send(fleet: SlowFleet) -> Answer:
     return asyncio.run(send_parts(fleet, "/v1/embeddings", PARTS, OPTIONS))
 
 
@@ -66,7 +67,7 @@ async def never() -> Answer:
 
 
 def test_the_answer_of_all_parts_tells_what_they_took_together() -> None:
-    fleet = FakeFleet(good)
+    fleet = SlowFleet(good)
     answer = send(fleet)
     assert [one["embedding"] for one in json.loads(answer.body)["data"]] == [[0], [1], [2]]
     assert (answer.status, answer.key_name, answer.request_id) == (200, "key-0, key-1", "req-0")
@@ -84,11 +85,11 @@ def test_parts_run_side_by_side() -> None:
 
     arrived: list[int] = []
     everybody = asyncio.Event()
-    assert send(FakeFleet(all_there)).status == 200
+    assert send(SlowFleet(all_there)).status == 200
 
 
 def test_one_failed_part_ends_the_call_without_waiting_for_the_others() -> None:
-    fleet = FakeFleet(lambda number: Answer(400, b"bad") if number == 2 else never())
+    fleet = SlowFleet(lambda number: Answer(400, b"bad") if number == 2 else never())
     answer = send(fleet)
     assert (answer.status, answer.body) == (400, b"bad")
     assert sorted(fleet.cancelled) == [0, 1]
@@ -102,7 +103,7 @@ def test_of_several_errors_that_of_the_first_part_is_given() -> None:
             raise DeadlineExceeded("later in the list")
         return Answer(500, b"first of those that failed")
 
-    assert send(FakeFleet(fail)).body == b"first of those that failed"
+    assert send(SlowFleet(fail)).body == b"first of those that failed"
 
 
 def test_what_the_fleet_raises_is_raised() -> None:
@@ -110,7 +111,35 @@ def test_what_the_fleet_raises_is_raised() -> None:
         raise DeadlineExceeded(f"part {number}")
 
     with pytest.raises(DeadlineExceeded, match="part 0"):
-        send(FakeFleet(refuse))
+        send(SlowFleet(refuse))
+
+
+def test_a_list_that_is_too_large_for_every_limit_is_sent_in_halves() -> None:
+    def at_most_two(sent: Sent) -> Answer:
+        inputs = sent.body["input"]
+        if len(inputs) > 2:
+            raise RequestTooLarge("too many tokens")
+        return answer({"data": [{"index": at, "embedding": text} for at, text in enumerate(inputs)]}, tokens=1)
+
+    fleet = FakeFleet(at_most_two)
+    texts = [str(number) for number in range(7)]
+    body = json.dumps({"model": "m", "input": texts}).encode()
+    whole = asyncio.run(send_whole(fleet, "/v1/embeddings", body, OPTIONS))
+    assert [one["embedding"] for one in json.loads(whole.body)["data"]] == texts
+    assert [one["index"] for one in json.loads(whole.body)["data"]] == list(range(7))
+    assert whole.tokens == 4
+    assert all(sent.timeout_s is not None and 4 < sent.timeout_s <= 5 for sent in fleet.sent)
+
+
+def test_what_can_not_be_divided_is_too_large() -> None:
+    def refuse(sent: Sent) -> Answer:
+        raise RequestTooLarge("too many tokens")
+
+    fleet = FakeFleet(refuse)
+    body = json.dumps({"model": "m", "input": ["a", "b"]}).encode()
+    with pytest.raises(RequestTooLarge):
+        asyncio.run(send_whole(fleet, "/v1/embeddings", body, {**OPTIONS, "timeout_s": None}))
+    assert len(fleet.sent) == 3
 
 
 def test_a_caller_that_gives_up_takes_all_parts_back() -> None:
@@ -122,7 +151,7 @@ def test_a_caller_that_gives_up_takes_all_parts_back() -> None:
         with pytest.raises(asyncio.CancelledError):
             await whole
 
-    fleet = FakeFleet(lambda number: never())
+    fleet = SlowFleet(lambda number: never())
     asyncio.run(give_up())
     assert sorted(fleet.cancelled) == [0, 1, 2]
 

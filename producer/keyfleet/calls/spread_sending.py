@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypedDict, TypeVar
 
 from keyfleet.calls.answer import Answer, Priority
-from keyfleet.calls.spreading import Spread
+from keyfleet.calls.spreading import Spread, spread
+from keyfleet.errors import RequestTooLarge
 
-__all__ = ["SendOptions", "SendsCalls", "run_apart", "send_parts"]
+__all__ = ["SendOptions", "SendsCalls", "halves", "run_apart", "send_parts", "send_whole", "with_time_left"]
 
 T = TypeVar("T")
 
@@ -48,7 +50,35 @@ class _PartFailed(Exception):
         self.answer = answer
 
 
-async def send_parts(fleet: SendsCalls, endpoint: str, spread: Spread, options: SendOptions) -> Answer:
+async def send_whole(fleet: SendsCalls, endpoint: str, body: bytes, options: SendOptions) -> Answer:
+    """The answer to one call. A list that is too large for every limit is sent in halves, and these in halves again.
+
+    Raises what `asend` raises, RequestTooLarge among it for what can't be divided.
+    """
+    began_s = time.monotonic()
+    try:
+        return await fleet.asend(endpoint, body, **options)
+    except RequestTooLarge:
+        parts = halves(endpoint, body)
+        if parts is None:
+            raise
+        return await send_parts(fleet, endpoint, parts, with_time_left(options, began_s))
+
+
+def halves(endpoint: str, body: bytes) -> Spread | None:
+    """A call with a list as two; None where it has none."""
+    return spread(endpoint, body, lambda model: 2)
+
+
+def with_time_left(options: SendOptions, began_s: float) -> SendOptions:
+    """The same options for what goes on with a call that began at `began_s` of the monotonic clock."""
+    timeout_s = options["timeout_s"]
+    if timeout_s is None:
+        return options
+    return {**options, "timeout_s": max(timeout_s - (time.monotonic() - began_s), 0.001)}
+
+
+async def send_parts(fleet: SendsCalls, endpoint: str, parts: Spread, options: SendOptions) -> Answer:
     """The parts' answers as one, or the error of the first part in the list among those that have failed.
 
     As soon as one has failed the others are given up: what has not been sent of them is not paid for. `attempts` and
@@ -56,12 +86,12 @@ async def send_parts(fleet: SendsCalls, endpoint: str, spread: Spread, options: 
     """
 
     async def answer_of(body: bytes) -> Answer:
-        answer = await fleet.asend(endpoint, body, **options)
+        answer = await send_whole(fleet, endpoint, body, options)
         if answer.status >= 400:
             raise _PartFailed(answer)
         return answer
 
-    tasks = [asyncio.ensure_future(answer_of(body)) for body in spread.bodies]
+    tasks = [asyncio.ensure_future(answer_of(body)) for body in parts.bodies]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
@@ -74,14 +104,14 @@ async def send_parts(fleet: SendsCalls, endpoint: str, spread: Spread, options: 
         if isinstance(first, _PartFailed):
             return first.answer
         raise first
-    return _one_answer(spread, [end for end in ends if isinstance(end, Answer)])
+    return _one_answer(parts, [end for end in ends if isinstance(end, Answer)])
 
 
-def _one_answer(spread: Spread, answers: Sequence[Answer]) -> Answer:
+def _one_answer(parts: Spread, answers: Sequence[Answer]) -> Answer:
     names = dict.fromkeys(answer.key_name for answer in answers if answer.key_name)
     return Answer(
         status=answers[0].status,
-        body=spread.merged([answer.body for answer in answers]),
+        body=parts.merged([answer.body for answer in answers]),
         key_name=", ".join(names) or None,
         request_id=answers[0].request_id,
         attempts=sum(answer.attempts for answer in answers),

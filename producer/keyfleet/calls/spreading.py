@@ -18,7 +18,15 @@ from keyfleet.calls.answer_text import Field, elements_at, fields_at, text_of
 from keyfleet.errors import RequestFailed
 from keyfleet.tokens import counter_for
 
-__all__ = ["EMBEDDING_INPUTS", "EMBEDDING_TOKENS", "MODERATION_INPUTS", "UNEXPECTED_ANSWER", "Spread", "spread"]
+__all__ = [
+    "EMBEDDING_INPUTS",
+    "EMBEDDING_TOKENS",
+    "MODERATION_INPUTS",
+    "UNEXPECTED_ANSWER",
+    "Spread",
+    "may_have_list",
+    "spread",
+]
 
 EMBEDDING_INPUTS = 2048
 EMBEDDING_TOKENS = 250_000
@@ -72,6 +80,11 @@ class Spread:
         if usages:
             texts[_USAGE] = json.dumps(_sum(usages))
         return ("{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in texts.items()) + "}").encode()
+
+
+def may_have_list(endpoint: str) -> bool:
+    """Whether calls of this endpoint may have a list of inputs."""
+    return _kind_of(endpoint) is not None
 
 
 def spread(endpoint: str, body: bytes, lanes: Callable[[str], int]) -> Spread | None:

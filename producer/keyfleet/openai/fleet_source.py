@@ -77,6 +77,8 @@ def find_fleet(fleet: CallFleet | None, broker_url: str | None, keys: Keys | Non
     Raises ConfigurationError for `fleet` together with one of the others.
     """
     if fleet is not None:
+        if not hasattr(fleet, "asend"):
+            raise ConfigurationError(f"fleet: expected a keyfleet.Fleet, not {type(fleet).__name__}", setting="fleet")
         if broker_url is not None or keys is not None:
             raise ConfigurationError("fleet: has its broker and keys; leave out broker_url and keys", setting="fleet")
         return FleetSource(lambda: fleet, lambda: None)

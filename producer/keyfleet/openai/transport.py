@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, NoReturn
 
 from keyfleet.calls import Answer
-from keyfleet.calls.spread_sending import run_apart, send_parts
-from keyfleet.calls.spreading import spread
-from keyfleet.errors import DeadlineExceeded, KeyfleetError
+from keyfleet.calls.spread_sending import halves, run_apart, send_parts, send_whole, with_time_left
+from keyfleet.calls.spreading import may_have_list, spread
+from keyfleet.errors import DeadlineExceeded, KeyfleetError, RequestTooLarge
 from keyfleet.openai.fleet_source import FleetSource
 from keyfleet.openai.official import HTTP
 from keyfleet.openai.reading import FleetCall, read_call
@@ -47,9 +48,15 @@ class _SyncTransport(HTTP.BaseTransport):
     def _send(self, call: FleetCall) -> Answer:
         fleet = self._source.get()
         parts = spread(call.endpoint, call.body, fleet.lanes)
+        options, began_s = call.options, time.monotonic()
         if parts is None:
-            return fleet.send(call.endpoint, call.body, **call.options)
-        return run_apart(send_parts(fleet, call.endpoint, parts, call.options))
+            try:
+                return fleet.send(call.endpoint, call.body, **options)
+            except RequestTooLarge:
+                parts, options = halves(call.endpoint, call.body), with_time_left(options, began_s)
+                if parts is None:
+                    raise
+        return run_apart(send_parts(fleet, call.endpoint, parts, options))
 
     def close(self) -> None:
         self._source.close()
@@ -69,11 +76,13 @@ class _AsyncTransport(HTTP.AsyncBaseTransport):
             return _response(_reply_or_raise(error, request), request)
 
     async def _send(self, call: FleetCall) -> Answer:
-        """`lanes` asks the server, and the first use of a fleet starts it: neither may hold up the event loop."""
-        fleet = await asyncio.to_thread(self._source.get)
-        parts = await asyncio.to_thread(spread, call.endpoint, call.body, fleet.lanes)
+        """`lanes` may have to start the fleet, and lists may be long: neither may hold up the event loop."""
+        fleet = self._source.get()
+        parts = None
+        if may_have_list(call.endpoint):
+            parts = await asyncio.to_thread(spread, call.endpoint, call.body, fleet.lanes)
         if parts is None:
-            return await fleet.asend(call.endpoint, call.body, **call.options)
+            return await send_whole(fleet, call.endpoint, call.body, call.options)
         return await send_parts(fleet, call.endpoint, parts, call.options)
 
     async def aclose(self) -> None:
