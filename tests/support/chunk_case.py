@@ -19,6 +19,7 @@ from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.key_health import KeyHealth
 from keyfleet_workers.dispatch.packs import Pack
 from keyfleet_workers.dispatch.slots import CallSlots
+from keyfleet_workers.dispatch.standing import Standing
 from keyfleet_workers.dispatch.taker import Grant, Taker, TakeResult
 from keyfleet_workers.dispatch.waits import Waits
 from keyfleet_workers.holds import Hold
@@ -30,16 +31,17 @@ QUEUE = "m"
 LIMIT = QuotaLimit("r", "requests", 60, 60_000, 100)
 
 
-class Stopping(threading.Event):
-    """Takes note of waits instead of sitting them out."""
+class RecordedStanding(Standing):
+    """Takes note of waits instead of sitting them out, as long as it is told so."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, stopping: threading.Event) -> None:
+        super().__init__(stopping)
         self.waits_s: list[float] = []
+        self.is_patient = False
 
-    def wait(self, timeout: float | None = None) -> bool:
-        self.waits_s.append(timeout or 0.0)
-        return self.is_set()
+    def wait(self, queue: str, wait_s: float) -> bool:
+        self.waits_s.append(wait_s)
+        return super().wait(queue, wait_s if self.is_patient else 0.0)
 
 
 class ChunkCase:
@@ -52,7 +54,8 @@ class ChunkCase:
         self.slots = CallSlots(slots, slots, pause=lambda _: None)
         self.held = HeldRequests(30.0)
         self.waits = Waits()
-        self.stopping = Stopping()
+        self.stopping = threading.Event()
+        self.standing = RecordedStanding(self.stopping)
         self.put_back: list[int] = []
         self.pauses_s: list[float] = []
         self.resumed = 0
@@ -82,6 +85,7 @@ class ChunkCase:
             delivery=cast(Delivery, self),
             control=self,
             waits=self.waits,
+            standing=self.standing,
             executor=self.executor,
             put_back=lambda queue, count: self.put_back.append(count),
             may_take=lambda: self.may_take,

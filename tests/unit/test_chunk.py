@@ -52,7 +52,7 @@ def test_where_limits_hold_the_ticket_goes_back_and_a_short_wait_is_sat_out(case
     assert case.serve(10) == "2 succeeded"
     assert case.put_back == [9]
     assert case.pauses_s == [0.8]
-    assert case.stopping.waits_s == [0.8]
+    assert case.standing.waits_s == [0.8]
     assert case.waits.current()[QUEUE][0] == "60 requests per 60 s"
 
 
@@ -73,7 +73,7 @@ def test_before_a_long_wait_the_queue_is_left_alone(case: ChunkCase) -> None:
     assert case.serve(5) == "nothing to do"
     assert case.put_back == [5]
     assert case.pauses_s == [60.0]
-    assert case.stopping.waits_s == []
+    assert case.standing.waits_s == []
     assert case.waits.current()[QUEUE][0] == "cooling: slow_down: too fast"
 
 
@@ -253,3 +253,36 @@ def test_a_ticket_of_a_model_that_the_key_does_not_serve_leaves_nothing_behind(c
     with pytest.raises(LookupError, match="doesn't serve"):
         case.runner.run("other", 5)
     case.check_nothing_left()
+
+
+def test_where_others_make_a_queue_wait_an_urgent_request_is_taken_at_once(case: ChunkCase) -> None:
+    case.waits.note(QUEUE, "a limit", 40.0)
+    case.takes = [take_result([7], left=3, wait_ms=40_000)]
+    case.runner.hurry(QUEUE)
+    wait_until(lambda: case.called == ["job:7"], "it is called")
+    assert (case.pauses_s, case.put_back) == ([40.0], [])
+    wait_until(lambda: case.slots.used == 0, "its slot is free")
+
+
+def test_where_nothing_waits_an_urgent_request_needs_no_haste(case: ChunkCase) -> None:
+    case.runner.hurry(QUEUE)
+    assert case.asked == []
+
+
+def test_whoever_stands_takes_an_urgent_request_at_once(case: ChunkCase) -> None:
+    case.standing.is_patient = True
+    case.takes = [take_result([], left=1, wait_ms=1900), take_result([7])]
+    chunk = threading.Thread(target=case.serve)
+    chunk.start()
+    wait_until(lambda: case.standing.waits_s == [1.9], "it stands")
+    case.runner.hurry(QUEUE)
+    wait_until(lambda: case.called == ["job:7"], "it is called")
+    chunk.join()
+    assert case.put_back == [32]
+
+
+def test_while_a_first_answer_is_awaited_nothing_is_hurried(case: ChunkCase) -> None:
+    case.waits.note(QUEUE, "waiting for a first answer", 40.0)
+    case.cautious = [True]
+    case.runner.hurry(QUEUE)
+    assert (case.asked, case.slots.used) == ([], 0)

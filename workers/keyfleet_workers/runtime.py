@@ -30,6 +30,7 @@ from keyfleet_workers.dispatch.delivery import Delivery
 from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.key_health import KeyHealth
 from keyfleet_workers.dispatch.slots import CallSlots
+from keyfleet_workers.dispatch.standing import Standing
 from keyfleet_workers.dispatch.taker import Taker
 from keyfleet_workers.dispatch.waits import Waits
 from keyfleet_workers.holds import Holds, KeyScopes
@@ -43,6 +44,7 @@ from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.probing import KeyProbe
 from keyfleet_workers.provider import ProviderClient
 from keyfleet_workers.provider.client import ReadOnceEnvironment
+from keyfleet_workers.urgent_watch import UrgentWatch
 from keyfleet_workers.worker_status import WorkerStatus
 
 __all__ = ["MAX_CONCURRENCY", "WorkerRuntime"]
@@ -115,10 +117,12 @@ class WorkerRuntime:
         self._holds, self._storage = Holds(client), storage
         self._learner, self._outputs = LimitLearner(client, self._binding), OutputMeans(client)
         self._calls = self._make_calls(client, storage, transitions)
+        self._standing = Standing(self._calls.stopping)
         self._chunks = self._make_chunks(client, watch)
         self._delivery.start()
         self._leases.start()
         self._make_housekeeping(client, watch, transitions).start()
+        UrgentWatch(client, fleet, self._hurry, self._waits.current, self._stopping).start()
         self._is_started = True
 
     def _make_housekeeping(self, client: redis.Redis, watch: ServerWatch, transitions: Transitions) -> Housekeeping:
@@ -209,6 +213,7 @@ class WorkerRuntime:
             delivery=self._delivery,
             control=self.consumption,
             waits=self._waits,
+            standing=self._standing,
             executor=ThreadPoolExecutor(self.most_calls, thread_name_prefix="keyfleet-call"),
             put_back=self._issue,
             may_take=lambda: watch.is_settled,
@@ -225,6 +230,10 @@ class WorkerRuntime:
             return "refused"
         return self._chunks.run(queue, count)
 
+    def _hurry(self, queue: str) -> None:
+        if self._binding.serves(model_of(queue)):
+            self._chunks.hurry(queue)
+
     def _issue(self, queue: str, count: int) -> None:
         """Put tickets for `count` requests into a queue; one that can't be sent is replaced by the reaper.
 
@@ -240,6 +249,7 @@ class WorkerRuntime:
         if not self._is_started:
             return True
         self._calls.stopping.set()
+        self._standing.wake_all()
         self.consumption.stop()
         ends_s = elapsed_s() + deadline_s
         pause = threading.Event()

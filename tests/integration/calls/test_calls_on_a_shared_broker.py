@@ -118,6 +118,23 @@ def test_urgent_calls_overtake_what_waits_in_bulk(shared: SharedFleet, make_flee
     assert (len(tokens), tokens[0] > 900, max(tokens[1:]) < 900) == (21, True, True)
 
 
+def test_a_call_is_answered_at_once_while_a_job_waits_for_a_limit_of_a_minute(
+    place: Place, broker: ServerProcess, start_sim: StartSim, make_fleet: MakeFleet
+) -> None:
+    shared = SharedFleet(place, broker, start_sim, (sim_key("one", "20/minute"),))
+    shared.start_workers()
+    fleet = make_fleet(broker.url)
+    fleet.call(CHAT, chat("first"))
+    bulk = [in_thread(lambda: fleet.call(CHAT, chat("bulk"), priority="bulk")) for _ in range(30)]
+    wait_until(lambda: shared.calls() == 19, "the job uses what is left to it")
+    shared.wait_until_ready(bulk=12)
+    assert fleet.call(CHAT, chat("urgent"), timeout_s=20)["model"] == MODEL
+    assert shared.calls() == 20
+    fleet.close()
+    for thread, _ in bulk:
+        thread.join()
+
+
 def test_what_a_gone_process_waited_for_is_never_sent(shared: SharedFleet, make_fleet: MakeFleet) -> None:
     shared.start_workers()
     shared.set_keys("disable")

@@ -24,6 +24,7 @@ from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.outcomes import never_sent
 from keyfleet_workers.dispatch.packs import Pack
 from keyfleet_workers.dispatch.slots import CallSlots
+from keyfleet_workers.dispatch.standing import Standing
 from keyfleet_workers.dispatch.taker import MOST_REQUESTS, Grant, Taker, TakeResult
 from keyfleet_workers.dispatch.waits import Waits
 from keyfleet_workers.limiter import Settlement
@@ -85,6 +86,7 @@ class ChunkRunner:
         delivery: Delivery,
         control: QueueControl,
         waits: Waits,
+        standing: Standing,
         executor: ThreadPoolExecutor,
         put_back: Callable[[str, int], None],
         may_take: Callable[[], bool],
@@ -98,6 +100,7 @@ class ChunkRunner:
         self._delivery = delivery
         self._control = control
         self._waits = waits
+        self._standing = standing
         self._executor = executor
         self._put_back = put_back
         self._may_take = may_take
@@ -107,7 +110,7 @@ class ChunkRunner:
     def run(self, queue: str, count: int) -> str:
         """Serve one ticket; returns what became of its requests in a few words, without anything of theirs."""
         counts = ChunkCounts()
-        with ExitStack() as at_end, self._taking_role(queue) as has_role:
+        with ExitStack() as at_end, self._taking_role(queue, PARKED_S) as has_role:
             if not has_role:
                 self._put_back(queue, count)
                 return "put back"
@@ -116,11 +119,21 @@ class ChunkRunner:
             _Taking(self, queue, self._binding.quota(model_of(queue)), counts).serve(count)
         return ", ".join(f"{number} {how}" for how, number in sorted(counts.ends.items())) or "nothing to do"
 
+    def hurry(self, queue: str) -> None:
+        """An urgent request is ready: take it now, where other work makes its queue wait. Waits for nothing."""
+        if queue not in self._waits.current() or self._standing.wake(queue):
+            return
+        with self._taking_role(queue, 0.0) as has_role:
+            if has_role:
+                _Taking(
+                    self, queue, self._binding.quota(model_of(queue)), ChunkCounts(), has_ticket=False
+                ).take_at_once()
+
     @contextmanager
-    def _taking_role(self, queue: str) -> Iterator[bool]:
+    def _taking_role(self, queue: str, timeout_s: float) -> Iterator[bool]:
         with self._roles_lock:
             role = self._roles.setdefault(queue, threading.Lock())
-        has_role = role.acquire(timeout=PARKED_S)
+        has_role = role.acquire(timeout=timeout_s)
         try:
             yield has_role
         finally:
@@ -195,6 +208,16 @@ class _Taking:
         finally:
             self.runner._waits.clear(self.queue)
 
+    def take_at_once(self) -> None:
+        """Take once, with what slots are free."""
+        got = 0 if self.runner._calls.health.is_cautious(self.quota) else self._free_slots()
+        result = self._take(got, most_inputs=MOST_REQUESTS) if got else None
+        if result is not None and result.wait_ms:
+            self._leave_to_others(0, _reason(result), result.wait_ms / 1000)
+
+    def _free_slots(self) -> int:
+        return self.runner._slots.acquire(REQUESTS_PER_TICKET, BRIEF_S)
+
     def _wait_for_answer(self, left: int) -> None:
         """What the call brings decides how to go on; meanwhile others may have the ticket."""
         self._leave_to_others(left, "waiting for a first answer", FIRST_ANSWER_S)
@@ -245,7 +268,7 @@ class _Taking:
         self._leave_to_others(left, _reason(result), wait_s)
         if wait_s > STANDING_S:
             return False
-        return not self.runner._calls.stopping.wait(wait_s)
+        return not self.runner._standing.wait(self.queue, wait_s)
 
     def _leave_to_others(self, left: int, reason: str, wait_s: float) -> None:
         self._return_ticket(left)

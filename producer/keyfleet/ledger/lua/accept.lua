@@ -17,7 +17,7 @@ local is_repeated = ARGV[2] ~= '' and redis.call('HGET', KEYS[12], 'batch') == A
 if ARGV[2] ~= '' then redis.call('HSET', KEYS[12], 'batch', ARGV[2]) end
 redis.call('SADD', KEYS[11], ARGV[1])
 local now_ms = server_now_ms()
-local accepted, count = {}, 0
+local accepted, count, is_urgent = {}, 0, false
 for at = 3, #ARGV, 6 do
   local request, urgent = ARGV[at], ARGV[at + 1]
   if is_repeated then
@@ -30,9 +30,11 @@ for at = 3, #ARGV, 6 do
     redis.call('ZADD', urgent == '1' and READY_URGENT or READY_BULK, sequence, request)
     accepted[#accepted + 1] = 1
     count = count + 1
+    is_urgent = is_urgent or urgent == '1'
   else
     accepted[#accepted + 1] = 0
   end
 end
+if is_urgent then tell_urgent() end
 if count > 0 then redis.call('HINCRBY', KEYS[12], 'accepted', count) end
 return accepted

@@ -56,9 +56,15 @@ local function change_place(request, cost_tokens, pack)
   set_place(request, urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack == '' and pack_before or pack)
 end
 
+-- Workers that leave the queue alone for other work's sake hear of it, under the name of the key.
+local function tell_urgent()
+  redis.call('PUBLISH', READY_URGENT, '')
+end
+
 local function make_ready(request)
   local urgent, sequence = place_of(request)
   redis.call('ZADD', urgent and READY_URGENT or READY_BULK, sequence or 0, request)
+  if urgent then tell_urgent() end
 end
 
 local function release_lease(request)
