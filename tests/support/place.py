@@ -126,3 +126,5 @@ class Place:
     def close(self) -> None:
         """End whatever a test has left."""
         self.kill_all()
+        for command in self._started:
+            command.end()

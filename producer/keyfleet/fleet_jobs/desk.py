@@ -34,6 +34,10 @@ __all__ = ["FleetJobs", "JobsFleet"]
 logger = logging.getLogger(__name__)
 
 
+END_S = 5.0
+"""How long the end of `map` waits until nothing of its job is left (s)."""
+
+
 class JobsFleet(OpenedFleet, Protocol):
     """What jobs need of the Fleet that is open."""
 
@@ -178,6 +182,8 @@ class FleetJobs:
         job = self._begin(requests, choices, is_ephemeral=True)
         try:
             yield from job
+            if (runner := self.runner(job.id)) is not None:
+                runner.wait(END_S)
         finally:
             self._discard(job)
 
