@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -27,11 +28,15 @@ from keyfleet.ledger import queue_of
 from keyfleet.running.backend import Backend, open_backend, worker_arguments
 from keyfleet.running.fleet_status import FleetStatus
 from keyfleet.running.fleet_watch import FleetWatch
+from keyfleet.running.keys_follower import KeysFollower
 from keyfleet.running.served_models import ServedModels
 
 __all__ = ["FleetOptions", "GivenKeysType", "OpenFleet", "open_fleet", "settings_of"]
 
 logger = logging.getLogger(__name__)
+
+LOG_ID_CHARACTERS = 12
+"""Length of the name of a log of workers."""
 
 GivenKeysType = Sequence["str | Mapping[str, Any]"]
 """Keys in a program's own words: API keys, or mappings with the fields of a keys file."""
@@ -54,29 +59,31 @@ class FleetOptions:
 
 @dataclass(slots=True)
 class OpenFleet:
-    """A fleet in use. `source` and `served` are None where the workers, and so the keys, are others' business."""
+    """A fleet in use. `served` is what its keys can do now; None where the workers, and so the keys, are others'
+    business."""
 
     backend: Backend
     desk: CallDesk
     watch: FleetWatch
-    source: KeySource | None
     served: ServedModels | None
-    env: Environment
-    options: FleetOptions
+    encoding_name: str | None
+    keys: KeysFollower | None
 
     @property
     def settings(self) -> Settings:
         """With the broker and the fleet as they were found."""
         return self.backend.settings
 
-    @property
-    def encoding_name(self) -> str | None:
-        """tiktoken's encoding for counting, where it was chosen."""
-        return self.options.encoding_name
-
     def status(self) -> FleetStatus:
         """How the workers stand."""
         return self.watch.status
+
+    def follow_keys(self) -> None:
+        """Workers follow the keys file by themselves; what is taken on follows with them. For one thread."""
+        source = self.keys.look() if self.keys is not None else None
+        if source is not None:
+            self.served = ServedModels(source.keys, self.settings.use)
+            self.desk.serve(self.served)
 
     def lanes(self, model: str) -> int:
         """How many keys serve `model` now, at least 1."""
@@ -100,36 +107,41 @@ def settings_of(options: FleetOptions, env: Environment) -> Settings:
 
 def open_fleet(options: FleetOptions, stack: ExitStack) -> OpenFleet:
     """Open a fleet; `stack` gives back what was opened. Raises ConfigurationError and BrokerUnavailable."""
-    env = Environment.read()
+    env, read_at_s = Environment.read(), time.time()
     settings = settings_of(options, env)
     source, variables = _keys(options, settings, env, stack)
     namespace = settings.fleet if source is None else keys_fleet(source, env.with_values(variables))
     backend = open_backend(settings, namespace, stack)
-    served = None
-    parts: list[OpenFleet] = []
+    opened = _new(backend, source, options, read_at_s, stack)
     if source is not None:
-        served = ServedModels(source.keys, settings.use)
         arguments = worker_arguments(backend.settings, source)
-        log_name = uuid.uuid4().hex[:12]
-        backend.start_workers(
-            arguments, variables, log_name, stack, ends_at_once=lambda: any(one.desk.has_left_calls for one in parts)
-        )
-    status_client, _ = backend.connect()
-    stack.callback(status_client.close)
-    watch = FleetWatch(status_client, backend.settings.fleet)
+        log_name = uuid.uuid4().hex[:LOG_ID_CHARACTERS]
+        backend.start_workers(arguments, variables, log_name, stack, ends_at_once=lambda: opened.desk.has_left_calls)
+    opened.desk.start()
+    stack.callback(opened.desk.close)
+    opened.watch.start()
+    stack.callback(opened.watch.stop)
+    return opened
+
+
+def _new(
+    backend: Backend, source: KeySource | None, options: FleetOptions, read_at_s: float, stack: ExitStack
+) -> OpenFleet:
+    """The fleet before anything of it runs. On a shared broker others may serve what its own keys don't."""
+    keys = KeysFollower(source, read_at_s=read_at_s) if source is not None and backend.server is not None else None
+    served = ServedModels(keys.source.keys, backend.settings.use) if keys is not None else None
+    client, _ = backend.connect()
+    stack.callback(client.close)
+    watch = FleetWatch(client, backend.settings.fleet)
     desk = CallDesk(
         backend,
         served,
         lambda: watch.status,
-        grace_s=settings.no_key_grace_s,
+        grace_s=backend.settings.no_key_grace_s,
         encoding_name=options.encoding_name,
+        look=lambda: opened.follow_keys(),  # noqa: PLW0108 - it is only made below
     )
-    desk.start()
-    stack.callback(desk.close)
-    watch.start()
-    stack.callback(watch.stop)
-    opened = OpenFleet(backend, desk, watch, source, served, env, options)
-    parts.append(opened)
+    opened = OpenFleet(backend, desk, watch, served, options.encoding_name, keys)
     return opened
 
 

@@ -53,13 +53,15 @@ class CallDesk:
         *,
         grace_s: float,
         encoding_name: str | None = None,
+        look: Callable[[], None] = lambda: None,
         declare_flags: bool = True,
     ) -> None:
         """`served` None: the workers are others' business. `status` tells how they stand. `grace_s` is how long a call
-        waits for a worker whose key serves its model."""
+        waits for a worker whose key serves its model. `look` is called now and then, by one thread."""
         settings = backend.settings
         self._backend = backend
         self._client, watch = backend.connect()
+        self._also_look = look
         self._stopping = threading.Event()
         self._numbers = itertools.count(1)
         self._notes: set[str] = set()
@@ -83,7 +85,7 @@ class CallDesk:
         acceptor = Acceptor(self._client, self._ledger, backend.tickets, stopping=self._stopping, say=self._say)
         self._admission = CallAdmission(served, encoding_name, OutputEstimates(self._client).tokens)
         self._sender = CallSender(self._ledger, acceptor, self._book, self._stopping)
-        waits = WaitWatch(self._book, status, self._end, grace_s=grace_s)
+        self._waits = WaitWatch(self._book, status, self._end, grace_s=grace_s)
         self._replies = ReplyReader(
             self._ledger,
             self._book,
@@ -92,7 +94,7 @@ class CallDesk:
             send_again=self._sender.put,
             on_away=self._bring_server_back,
             on_cancelled=self._cancel_all,
-            look=waits.look,
+            look=self._look,
         )
 
     def start(self) -> None:
@@ -176,6 +178,10 @@ class CallDesk:
                 self._ledger.close()
         except redis.RedisError as error:
             logger.info("the broker doesn't answer at the end (%s)", type(error).__name__)
+
+    def _look(self) -> None:
+        self._waits.look()
+        self._also_look()
 
     def _end(self, call: Call, error: KeyfleetError) -> None:
         if not call.ended.done():

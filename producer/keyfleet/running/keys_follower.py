@@ -22,9 +22,15 @@ class KeysFollower:
     """The keys of a run. `source` is how they are now; keys of the environment stay as they are."""
 
     def __init__(
-        self, source: KeySource, options: RunOptions, *, read_at_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        source: KeySource,
+        options: RunOptions | None = None,
+        *,
+        read_at_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`read_at_s` is the wall time at which `source` was read: the first look finds what has changed since."""
+        """`options` has the limits that stand in place of the file's, if any. `read_at_s` is the wall time at which
+        `source` was read: the first look finds what has changed since."""
         self.source = source
         self._options = options
         self._clock = clock
@@ -49,8 +55,8 @@ class KeysFollower:
             option_path=self.source.path,
             env=Environment.read(),
             cwd=Path.cwd(),
-            requests_per_minute=self._options.requests_per_minute,
-            tokens_per_minute=self._options.tokens_per_minute,
+            requests_per_minute=self._options.requests_per_minute if self._options else None,
+            tokens_per_minute=self._options.tokens_per_minute if self._options else None,
         )
 
 

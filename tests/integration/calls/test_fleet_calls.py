@@ -167,6 +167,16 @@ def test_keys_may_be_given_as_they_are_and_stand_in_no_file(
     assert list((place.state_dir / "keys").iterdir()) == []
 
 
+def test_a_model_that_is_added_to_the_keys_file_is_served_from_then_on(
+    fleet: Fleet, place: Place, sim: SimProcess
+) -> None:
+    with pytest.raises(NoKeyServes):
+        fleet.call(CHAT, chat("hello", model="new"))
+    place.write_keys(sim, (sim_key("one"), sim_key("two")), models={MODEL: {"tpm": 1000}, "new": {"tpm": 1000}})
+    wait_until(lambda: fleet.lanes("new") == 2, "the file was read again")
+    assert fleet.call(CHAT, chat("hello", model="new"))["model"] == "new"
+
+
 def test_wrong_keys_and_settings_are_named(make_fleet: MakeFleet) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"keys": []}, "keys: expected at least one key"),
