@@ -77,14 +77,14 @@ def write_requests(path: Path, lines: int, shape: RequestShape) -> Path:
     return path
 
 
-def write_keys(path: Path, keys: Sequence[BenchmarkKey], base_url: str) -> Path:
+def write_keys(path: Path, keys: Sequence[BenchmarkKey], base_url: str, *, model: str = MODEL) -> Path:
     """A keys file, JSON being YAML. A key without limits gets some that nothing here can reach."""
     entries = []
     for key in keys:
         limits = {"requests": list(key.requests or ("1000000000/minute",))}
         if key.tokens:
             limits["tokens"] = list(key.tokens)
-        entry = {"name": key.name, "api_key": key.secret, "base_url": f"{base_url}/v1", "models": {MODEL: limits}}
+        entry = {"name": key.name, "api_key": key.secret, "base_url": f"{base_url}/v1", "models": {model: limits}}
         entries.append(entry)
     path.write_text(json.dumps({"keys": entries}), encoding="utf-8")
     path.chmod(0o600)

@@ -19,8 +19,7 @@ def embeddings(*vectors: Any, **further: Any) -> dict[str, Any]:
 
 
 def apart(document: Any, weights: list[int], *, listed: str = "data", each: int = 1) -> list[Any]:
-    parts = parts_of(json.dumps(document).encode(), listed, each, weights)
-    return [json.loads(part.body) for part in parts]
+    return [json.loads(part.body) for part in parts_of(json.dumps(document).encode(), listed, each, weights)]
 
 
 def test_each_embedding_becomes_an_answer_of_its_own() -> None:

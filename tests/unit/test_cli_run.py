@@ -65,6 +65,7 @@ def test_every_option_arrives(jobs: list[Job]) -> None:
         *("--timeout-attempts", "1", "--concurrency", "8", "--ordered", "--overwrite", "--no-stop-early"),
         *("--give-up-after", "1h", "--no-workers", "--no-progress", "--log-level", "debug"),
         *("--requests-per-minute", "60", "--tokens-per-minute", "6000", "--token-encoding", "cl100k_base"),
+        *("--pack", "--pack-inputs", "99"),
     )
     ((options, settings),) = jobs
     assert options == RunOptions(
@@ -75,6 +76,7 @@ def test_every_option_arrives(jobs: list[Job]) -> None:
         ordered=True,
         overwrite=True,
         stop_early=False,
+        pack_inputs=99,
         use_local_workers=False,
         encoding_name="cl100k_base",
         requests_per_minute=60.0,
@@ -85,6 +87,24 @@ def test_every_option_arrives(jobs: list[Job]) -> None:
     assert (settings.max_attempts, settings.timeout_s, settings.timeout_attempts) == (3, 120.0, 1)
     assert (settings.concurrency, settings.give_up_after_s) == (8, 3600.0)
     assert (settings.progress, settings.log_level) == (False, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "pack_inputs"),
+    [
+        ((), {}, None),
+        (("--pack",), {}, 2048),
+        ((), {"KEYFLEET_PACK": "yes", "KEYFLEET_PACK_INPUTS": "32"}, 32),
+        (("--no-pack",), {"KEYFLEET_PACK": "yes"}, None),
+        (("--pack-inputs", "32"), {}, None),
+    ],
+)
+def test_requests_share_calls_only_where_that_is_asked_for(
+    jobs: list[Job], arguments: tuple[str, ...], variables: dict[str, str], pack_inputs: int | None
+) -> None:
+    invoke("in.jsonl", *arguments, **variables)
+    ((options, _),) = jobs
+    assert options.pack_inputs == pack_inputs
 
 
 def test_the_command_line_of_the_cookbook_works(jobs: list[Job]) -> None:

@@ -55,6 +55,8 @@ def test_without_variables_every_setting_has_its_default() -> None:
         ("KEYFLEET_ORDERED", "1", "ordered", True),
         ("KEYFLEET_PROGRESS", "false", "progress", False),
         ("KEYFLEET_STOP_EARLY", "off", "stop_early", False),
+        ("KEYFLEET_PACK", "yes", "pack", True),
+        ("KEYFLEET_PACK_INPUTS", "32", "pack_inputs", 32),
     ],
 )
 def test_a_variable_sets_its_setting(name: str, text: str, field: str, value: object) -> None:

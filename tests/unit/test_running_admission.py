@@ -10,6 +10,7 @@ import pytest
 from limits import RateLimitItem, parse
 
 from keyfleet.batch.lines import InputLine
+from keyfleet.batch.packing import Packing
 from keyfleet.batch.parse import LineFormat, LineParser, ParsedLine
 from keyfleet.config import KeyConfig, ModelLimits, ModelSettings, SecretReference
 from keyfleet.errors import InvalidRequest, RequestFailed
@@ -135,3 +136,16 @@ def test_a_full_url_of_the_command_line_is_taken() -> None:
 
 def test_where_other_hosts_serve_nothing_is_refused_for_its_model() -> None:
     assert Admission(None, None).request(parsed({**CHAT, "model": "unheard-of"})).model == "unheard-of"
+
+
+def test_requests_share_calls_where_their_job_asks_for_that() -> None:
+    embedding = {"model": "m", "input": "one", "metadata": {"row": 1}}
+    alone = Admission(None, None).request(parsed(embedding))
+    first, second = (
+        Admission(None, None, packing=Packing("job", 9)).request(parsed({**embedding, "input": text, "metadata": text}))
+        for text in ("one", "two")
+    )
+    assert alone.pack == ""
+    assert first.pack == second.pack
+    assert first.pack.endswith(":9")
+    assert Admission(None, None, packing=Packing("job")).request(parsed(CHAT)).pack == ""

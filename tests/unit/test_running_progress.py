@@ -36,10 +36,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def worker(
-    name: str, *, in_flight: int = 1, used: int | None = None, short: bool = False, rate_limited: int = 0
+    name: str,
+    *,
+    in_flight: int = 1,
+    used: int | None = None,
+    short: bool = False,
+    rate_limited: int = 0,
+    retried: int = 0,
 ) -> WorkerStatus:
     limits = () if used is None else (LimitStatus("q", "requests", 100, 60, used),)
-    return WorkerStatus(name, "host", in_flight, 32, short, {}, limits, {"rate_limited": rate_limited})
+    totals = {"rate_limited": rate_limited, "retried": retried}
+    return WorkerStatus(name, "host", in_flight, 32, short, {}, limits, totals)
 
 
 def success(tokens: int = 10) -> Outcome:
@@ -162,8 +169,12 @@ def test_a_fleet_without_workers_is_told() -> None:
 
 
 def test_requests_that_nobody_holds_for_no_other_reason_are_in_backoff() -> None:
-    assert waiting_text(snapshot(worker("one", in_flight=0))) == "backoff after errors"
-    assert waiting_text(snapshot(worker("one", in_flight=1))) == ""
+    assert waiting_text(snapshot(worker("one", in_flight=0, retried=1))) == "backoff after errors"
+    assert waiting_text(snapshot(worker("one", in_flight=1, retried=1))) == ""
+
+
+def test_answers_on_their_way_are_no_backoff() -> None:
+    assert waiting_text(snapshot(worker("one", in_flight=0))) == ""
 
 
 def test_the_share_of_a_key_is_that_of_its_tightest_limit() -> None:

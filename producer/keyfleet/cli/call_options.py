@@ -62,6 +62,18 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         envvar="KEYFLEET_WORKERS",
         help="Start workers here, or use those that are running (default: start them where no broker is named).",
     ),
+    click.option(
+        "--pack/--no-pack",
+        default=None,
+        envvar="KEYFLEET_PACK",
+        help="Let embeddings and completions that differ in their text alone share calls (default: off).",
+    ),
+    click.option(
+        "--pack-inputs",
+        type=click.IntRange(min=1),
+        envvar="KEYFLEET_PACK_INPUTS",
+        help="Most requests that share a call with --pack (default: 2048; completions: at most 20).",
+    ),
     click.option("--progress/--no-progress", default=None, envvar="KEYFLEET_PROGRESS", help="Show progress."),
     options.log_level,
     click.option(
@@ -89,7 +101,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 
 _SETTINGS = (
     *("broker_url", "fleet", "use", "concurrency", "log_level", "max_attempts", "timeout_s", "timeout_attempts"),
-    *("give_up_after_s", "progress", "stop_early"),
+    *("give_up_after_s", "progress", "stop_early", "pack", "pack_inputs"),
 )
 
 _OF_A_RUN = ("use_local_workers", "encoding_name", "requests_per_minute", "tokens_per_minute")

@@ -80,5 +80,6 @@ def _run_options(record: JobRecord, reasons: tuple[str, ...], given: dict[str, A
         retry_failed=True,
         retry_reasons=reasons,
         stop_early=settings.stop_early,
+        pack_inputs=settings.pack_inputs if settings.pack else None,
         **run_part(given),
     )

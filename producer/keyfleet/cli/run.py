@@ -69,6 +69,7 @@ def run(input_name: str | None, cookbook_input: str | None, **given: Any) -> Non
       keyfleet run requests.jsonl --limit 10          try the first lines
       keyfleet run requests.jsonl --use 70%           leave a part of every limit to others
       keyfleet run requests.jsonl --retry-failed      send what failed once more
+      keyfleet run requests.jsonl --pack              let embeddings share calls
 
     Exit codes: 0 all succeeded, 1 some failed, 2 usage or configuration, 3 gave up or stopped early,
     130 interrupted.
@@ -96,5 +97,6 @@ def _run_options(name: str, given: dict[str, Any], settings: Settings) -> RunOpt
         overwrite=given["overwrite"],
         retry_failed=given["retry_failed"],
         stop_early=settings.stop_early,
+        pack_inputs=settings.pack_inputs if settings.pack else None,
         **run_part(given),
     )

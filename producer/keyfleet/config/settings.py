@@ -44,6 +44,9 @@ DEFAULT_MIN_FREE_DISK_BYTES = 100_000_000
 DEFAULT_NO_KEY_GRACE_S = 10.0
 """How long an interactive call waits for a worker whose key serves its model: hosts are restarted."""
 
+DEFAULT_PACK_INPUTS = 2048
+"""Most requests that share a call, where a job asks for that; fewer where the endpoint takes fewer."""
+
 _FLEET = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
@@ -55,7 +58,8 @@ class Settings:
     it through `redact_url`. `concurrency` bounds the calls under way of each key (None: as many as it takes, within
     reason), `max_calls` those of all keys that one `run` starts workers for (None: no bound). `use` is the share of
     every limit that this fleet may use. `workers_per_key` is how many workers may lease one key (None: as many as the
-    key says). `log_level` is a number as in `logging`. `give_up_after_s` None waits for ever.
+    key says). `log_level` is a number as in `logging`. `give_up_after_s` None waits for ever. `pack` lets requests that
+    differ in their text alone share calls, up to `pack_inputs` each.
     """
 
     state_dir: Path
@@ -84,6 +88,8 @@ class Settings:
     ordered: bool = False
     progress: bool = True
     stop_early: bool = True
+    pack: bool = False
+    pack_inputs: int = DEFAULT_PACK_INPUTS
 
     @classmethod
     def from_environment(cls, env: Environment) -> Settings:
@@ -129,6 +135,8 @@ class Settings:
             ordered=env.get_bool("KEYFLEET_ORDERED", default=False),
             progress=env.get_bool("KEYFLEET_PROGRESS", default=True),
             stop_early=env.get_bool("KEYFLEET_STOP_EARLY", default=True),
+            pack=env.get_bool("KEYFLEET_PACK", default=False),
+            pack_inputs=env.get_int("KEYFLEET_PACK_INPUTS", default=DEFAULT_PACK_INPUTS),
         )
 
     def with_options(self, **options: Any) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from keyfleet.batch.packing import Packing
 from keyfleet.batch.parse import ParsedLine
 from keyfleet.contract import Request
 from keyfleet.errors import InvalidRequest, NoKeyServes, RequestTooLarge
@@ -23,12 +24,15 @@ class Admission:
         *,
         takes_full_urls: bool = False,
         assumed_output_tokens: Callable[[str], int] = lambda model: ASSUMED_OUTPUT_TOKENS,
+        packing: Packing | None = None,
     ) -> None:
         """`served` None: other hosts' workers may serve what this one doesn't know of. `takes_full_urls`: the full
         URLs are those of `--url`, so they come from whoever gave the keys. `assumed_output_tokens(model)` is the
-        output that is reserved where a request names no maximum."""
+        output that is reserved where a request names no maximum. `packing` says which requests may share a call; None:
+        each is sent alone."""
         self._takes_full_urls = takes_full_urls
         self._assumed_output_tokens = assumed_output_tokens
+        self._packing = packing
         self._served = served
         self._encoding_name = encoding_name
         self._counters: dict[str, TextCounter] = {}
@@ -60,6 +64,7 @@ class Admission:
             body=parsed.body_bytes,
             cost_tokens=cost_tokens,
             context=parsed.context,
+            pack=self._packing.name(parsed.endpoint, parsed.body) if self._packing is not None else "",
         )
 
     def _cost_tokens(self, parsed: ParsedLine, counter: TextCounter, served: ServedModels | None) -> int:

@@ -94,9 +94,15 @@ def waiting_text(snapshot: Snapshot) -> str:
     reasons.extend(snapshot.blocked)
     if not snapshot.fleet.workers:
         reasons += [] if snapshot.blocked else ["no worker is running yet"]
-    elif not reasons and snapshot.in_window and not any(worker.in_flight for worker in snapshot.fleet.workers):
+    elif not reasons and snapshot.in_window and _have_failed(snapshot.fleet):
         reasons.append("backoff after errors")
     return "; ".join(reasons)
+
+
+def _have_failed(fleet: FleetStatus) -> bool:
+    """Whether calls have failed, and none is under way; without failures, answers are just on their way here."""
+    are_idle = not any(worker.in_flight for worker in fleet.workers)
+    return are_idle and any(worker.totals.get(how) for worker in fleet.workers for how in ("retried", "unreachable"))
 
 
 def _is_told(reason: str, blocked: tuple[str, ...]) -> bool:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from keyfleet.batch.job import JobFiles, NothingToDo, open_job
 from keyfleet.batch.job import JobOptions as FileOptions
+from keyfleet.batch.packing import Packing
 from keyfleet.batch.parse import LineParser
 from keyfleet.batch.retry_failed import RetryJob, open_retry
 from keyfleet.config import Environment, KeySource, Settings
@@ -80,6 +81,7 @@ class RunSession:
             self._options.encoding_name,
             takes_full_urls=self.files.format == "bare",
             assumed_output_tokens=OutputEstimates(self._connection.client).tokens,
+            packing=self._packing(),
         )
         limit_lines = self._options.limit_lines
         feeding = Feeding(limit_lines=limit_lines)
@@ -90,6 +92,10 @@ class RunSession:
             self.files, self._pipeline, self._fleet, self.tally, key_names=self._key_names, limit_lines=limit_lines
         )
         self._job = JobRun(view, self._connection, look=self._look, interrupts=lambda: self._interrupts)
+
+    def _packing(self) -> Packing | None:
+        most_inputs = self._options.pack_inputs
+        return Packing(self.files.job_id, most_inputs) if most_inputs is not None else None
 
     def run(self, show: Callable[[Snapshot], None]) -> End:
         """Run the job to its end, showing how it stands ten times a second. Raises what ends a run by force."""

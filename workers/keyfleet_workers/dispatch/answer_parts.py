@@ -1,13 +1,14 @@
 """Taking the answer of a shared call apart, so that each request gets its own as if it had been alone.
 
 What each gets is cut from the text that came, never parsed and written anew: numbers stay as the provider wrote them.
+An answer may be of 65 MB (2,048 embeddings of 1,536 numbers), so no more of it is copied than one part at a time.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,8 @@ __all__ = ["AnswerMisfit", "Part", "parts_of", "shares_of"]
 _DECODER = json.JSONDecoder()
 _BLANKS = re.compile(r"[ \t\n\r]*")
 
-Fields = dict[str, str]
-"""The members of an object: JSON texts of values by name."""
+Spans = dict[str, tuple[int, int]]
+"""The members of an object: where in a text their values stand, by name."""
 
 
 class AnswerMisfit(ValueError):
@@ -34,26 +35,36 @@ class Part:
     tokens: int | None
 
 
-def parts_of(body: bytes, listed: str, each: int, weights: Sequence[int]) -> list[Part]:
+def parts_of(body: bytes, listed: str, each: int, weights: Sequence[int]) -> Iterator[Part]:
     """The answers to requests that shared a call, in their order, of which each has `each` items of the list `listed`.
 
-    Usage is shared out by `weights`; the shares add up to what was reported. Raises AnswerMisfit.
+    Usage is shared out by `weights`; the shares add up to what was reported. Raises AnswerMisfit, before it gives any.
     """
     try:
-        fields, rows = _fields_and_rows(body.decode("utf-8-sig"), listed)
-        items = _in_order(rows, each * len(weights))
-        usages = shares_of(json.loads(fields["usage"]), weights) if "usage" in fields else None
+        text = body.decode("utf-8-sig")
+        fields, rows = _fields_and_rows(text, listed)
+        items = _in_order(text, rows, each * len(weights))
+        usages = shares_of(json.loads(_cut(text, fields["usage"])), weights) if "usage" in fields else None
     except (ValueError, LookupError, RecursionError):
         raise AnswerMisfit(f"the answer has not {each * len(weights)} items with their indices") from None
-    parts = []
-    for number in range(len(weights)):
+    return _parts(text, {name: _cut(text, span) for name, span in fields.items()}, listed, each, items, usages)
+
+
+def _parts(
+    text: str, fields: dict[str, str], listed: str, each: int, items: list[Spans], usages: list[Any] | None
+) -> Iterator[Part]:
+    for number in range(len(items) // each):
         own = items[number * each : (number + 1) * each]
-        fields[listed] = "[" + ", ".join(_object({**item, "index": str(at)}) for at, item in enumerate(own)) + "]"
+        fields[listed] = "[" + ", ".join(_item(text, item, at) for at, item in enumerate(own)) + "]"
+        tokens = None
         if usages is not None:
             fields["usage"] = json.dumps(usages[number])
-        tokens = tokens_used({"usage": usages[number]}) if usages is not None else None
-        parts.append(Part(_object(fields).encode(), tokens))
-    return parts
+            tokens = tokens_used({"usage": usages[number]})
+        yield Part(_object(fields).encode(), tokens)
+
+
+def _item(text: str, spans: Spans, index: int) -> str:
+    return _object({name: _cut(text, span) for name, span in spans.items()} | {"index": str(index)})
 
 
 def shares_of(usage: Any, weights: Sequence[int]) -> list[Any]:
@@ -89,45 +100,44 @@ def _apportioned(total: int, weights: Sequence[int]) -> list[int]:
     return shares
 
 
-def _in_order(rows: list[Fields], count: int) -> list[Fields]:
-    indices = [json.loads(row["index"]) for row in rows]
+def _in_order(text: str, rows: list[Spans], count: int) -> list[Spans]:
+    indices = [json.loads(_cut(text, row["index"])) for row in rows]
     if len(rows) != count or any(type(index) is not int for index in indices) or set(indices) != set(range(count)):
         raise ValueError("wrong indices")
     return [row for _, row in sorted(zip(indices, rows, strict=True), key=lambda pair: pair[0])]
 
 
-def _fields_and_rows(text: str, listed: str) -> tuple[Fields, list[Fields]]:
-    """The members of the object that `text` is, and of each of the objects in its member `listed`.
-
-    `listed` keeps its place among the members. Raises ValueError and LookupError.
+def _fields_and_rows(text: str, listed: str) -> tuple[Spans, list[Spans]]:
+    """The members of the object that `text` is, and of each of the objects in its member `listed`, which has an empty
+    span in its place. Raises ValueError and LookupError.
     """
-    rows: list[Fields] = []
-    fields: Fields = {}
+    rows: list[Spans] = []
+    fields: Spans = {}
     at = _expect(text, _skip(text, 0), "{")
     while text[at] != "}":
         name, at = _name(text, at)
         if name == listed:
             rows, end = _rows(text, at)
-            fields[name] = ""
+            fields[name] = (0, 0)
         else:
             end = _DECODER.raw_decode(text, at)[1]
-            fields[name] = text[at:end]
+            fields[name] = (at, end)
         at = _next(text, end, "}")
     if listed not in fields:
         raise LookupError(listed)
     return fields, rows
 
 
-def _rows(text: str, at: int) -> tuple[list[Fields], int]:
-    rows: list[Fields] = []
+def _rows(text: str, at: int) -> tuple[list[Spans], int]:
+    rows: list[Spans] = []
     at = _expect(text, at, "[")
     while text[at] != "]":
-        row: Fields = {}
+        row: Spans = {}
         at = _expect(text, at, "{")
         while text[at] != "}":
             name, at = _name(text, at)
             end = _DECODER.raw_decode(text, at)[1]
-            row[name] = text[at:end]
+            row[name] = (at, end)
             at = _next(text, end, "}")
         rows.append(row)
         at = _next(text, at + 1, "]")
@@ -157,5 +167,9 @@ def _skip(text: str, at: int) -> int:
     return found.end() if found else at
 
 
-def _object(fields: Fields) -> str:
+def _cut(text: str, span: tuple[int, int]) -> str:
+    return text[span[0] : span[1]]
+
+
+def _object(fields: dict[str, str]) -> str:
     return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in fields.items()) + "}"

@@ -121,6 +121,8 @@ class CallRunner:
         began_s = elapsed_s()
         body = shared.body if shared else pack.first.body
         verdict, answer = self._call(pack, body, sent_on, began_s)
+        if shared:
+            verdict = replace(verdict, document=shared.without_answers(verdict.document))
         told = verdict  # its words are logged, and shared among hosts
         if verdict.kind is not VerdictKind.SUCCESS:
             told = replace(verdict, message=without_request(verdict.message, body))

@@ -76,7 +76,8 @@ class Conclusions:
 
     def _succeed(self, queue: str, pack: Pack, verdict: Verdict, answer: Answer, shared: SharedCall | None) -> str:
         try:
-            parts = shared.parts_of(answer.body) if shared else [Part(answer.body, tokens_used(verdict.document))]
+            alone = Part(answer.body, tokens_used(verdict.document))
+            parts = shared.parts_of(answer.body) if shared else iter([alone])
         except AnswerMisfit as error:
             logger.warning("an answer to %d requests can't be told apart: %s", len(pack.members), error)
             return self._split(queue, pack)

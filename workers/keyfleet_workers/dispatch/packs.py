@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,9 +86,15 @@ class SharedCall:
         body = join_members(tuple(one._replace(text=text) if one.key == kind.field else one for one in first))
         return cls(body, kind, choices_of(kind, common or {}), tuple(max(one.cost_tokens, 1) for one in pack.members))
 
-    def parts_of(self, answer: bytes) -> list[Part]:
+    def parts_of(self, answer: bytes) -> Iterator[Part]:
         """The answer of each request, in their order. Raises AnswerMisfit."""
         return parts_of(answer, self.kind.answers, self.choices, self.weights)
+
+    def without_answers(self, document: Any) -> Any:
+        """What an answer's document tells beside the answers, which are large; they are cut from its text."""
+        if not isinstance(document, dict):
+            return document
+        return {name: value for name, value in document.items() if name != self.kind.answers}
 
 
 def _target(taken: Taken) -> tuple[str, str, JobOptions]:
