@@ -12,9 +12,9 @@ __all__ = ["RunOptions"]
 class RunOptions:
     """Options of `keyfleet run` that are no settings. Names are those of the command line.
 
-    `retry_reasons` restricts `retry_failed` to lines that failed for one of them; none: all of them. `pack_inputs` is how
-    many requests may share a call, None: each is sent alone. `use_local_workers` None: workers are started here where
-    the server is the embedded one.
+    `retry_reasons` restricts `retry_failed` to lines that failed for one of them; none: all of them. `pack_inputs` is
+    how many requests may share a call, None: each is sent alone. `use_local_workers` None: workers are started here
+    where the server is the embedded one.
     """
 
     input_name: str
