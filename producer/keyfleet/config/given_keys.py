@@ -12,6 +12,7 @@ from typing import Any
 
 from keyfleet.config.environment import Environment
 from keyfleet.config.keyfile import load_keys_file
+from keyfleet.config.references import check_proxy_url
 from keyfleet.config.sources import KeySource
 from keyfleet.errors import ConfigurationError, KeysFileError
 
@@ -69,6 +70,8 @@ def _entry(number: int, key: str | Mapping[str, Any], variables: dict[str, str])
     entry = {"name": f"key-{number + 1}", **key}
     for field_name in _SECRETS:
         if isinstance(secret := entry.get(field_name), str) and not _is_reference(secret):
+            if field_name == "proxy":
+                _check_proxy(number, secret)
             entry[field_name] = _to_variable(f"KEYFLEET_GIVEN_{field_name.upper()}_{number}", secret, variables)
     if isinstance(headers := entry.get("headers"), Mapping):
         entry["headers"] = {
@@ -78,6 +81,17 @@ def _entry(number: int, key: str | Mapping[str, Any], variables: dict[str, str])
             for index, (name, value) in enumerate(headers.items())
         }
     return entry
+
+
+def _check_proxy(number: int, url: str) -> None:
+    """A variable's value is only looked at by the worker that uses it, which would say it where nobody looks."""
+    try:
+        check_proxy_url(url)
+    except ValueError as error:
+        problem = str(error)
+    else:
+        return
+    raise ConfigurationError(f"keys[{number}]: `proxy`: {problem}", setting=f"keys[{number}]")
 
 
 def _is_reference(text: str) -> bool:
