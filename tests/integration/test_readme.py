@@ -79,6 +79,30 @@ def test_keys_and_jobs_can_be_looked_at_with_the_commands_as_they_stand(tmp_path
     assert "line 2" in done["keyfleet jobs failed requests.jsonl"].stdout
 
 
+def test_the_programs_run_as_they_stand(tmp_path: Path) -> None:
+    with SimProcess(SimConfig(accept_any_key=True)) as sim:
+        variables = {**environment(tmp_path, sim), "OPENAI_API_KEY": "sk-made-up-0123456789"}
+        key = {"name": "one", "api_key": "${OPENAI_API_KEY}", "base_url": f"{sim.base_url}/v1"}
+        (tmp_path / "keys.yaml").write_text(yaml.safe_dump({"keys": [key]}), encoding="utf-8")
+        done = [
+            subprocess.run(
+                [sys.executable, "-c", code],
+                cwd=tmp_path,
+                env=variables,
+                capture_output=True,
+                text=True,
+                timeout=100,
+                check=False,
+            )
+            for code in blocks("python")
+        ]
+    assert [found.returncode for found in done] == [0, 0], [found.stderr for found in done]
+    assert done[0].stdout == "Say hello.\n"
+    *embedded, counts = done[1].stdout.splitlines()
+    assert sorted(line.rpartition(" ")[0] for line in embedded) == sorted(f"text {number}" for number in range(100))
+    assert counts in ("2 ['Why?', 'How?']", "2 ['How?', 'Why?']")
+
+
 def test_the_keys_file_can_be_read(tmp_path: Path) -> None:
     text = next(block for block in blocks("yaml") if "keys:" in block)
     path = tmp_path / "keys.yaml"
