@@ -105,6 +105,38 @@ def test_a_whole_job_runs_as_the_documented_users(place: Place, start_sim: Start
     assert guarded.denied() == []
 
 
+PROGRAM = """
+import keyfleet
+CHAT = "/v1/chat/completions"
+BODY = {"model": "sim-model", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+with keyfleet.Fleet() as fleet:
+    fleet.call(CHAT, BODY)
+    job = fleet.submit([BODY] * 5, name="job")
+    job.wait()
+    assert sum(result.ok for result in job) == 5
+    assert sum(result.ok for result in fleet.map([BODY] * 5)) == 5
+    waiting = fleet.submit([BODY] * 500, name="other")
+    waiting.cancel()
+    waiting.wait()
+    try:
+        fleet.call(CHAT, {**BODY, "messages": [{"role": "user", "content": "[[sim:hang]]"}]}, timeout_s=1)
+    except keyfleet.DeadlineExceeded:
+        print("done")
+"""
+
+
+def test_a_program_calls_and_submits_as_the_documented_producer(
+    place: Place, start_sim: StartSim, guarded: GuardedBroker
+) -> None:
+    key = sim_key("one", "50/1 second")
+    place.write_keys(start_sim(SimConfig(keys=(key,))), (key,))
+    worker = start(place, guarded, "worker", "--key", "one", user=WORKER)
+    program = place.start_program(PROGRAM, KEYFLEET_BROKER_URL=guarded.url(PRODUCER))
+    assert program.wait() == 0, program.stderr + worker.stderr
+    assert program.stdout == "done\n"
+    assert guarded.denied() == []
+
+
 def test_workers_that_lease_keys_and_commands_beside_a_job_need_no_more(
     place: Place, start_sim: StartSim, guarded: GuardedBroker
 ) -> None:
