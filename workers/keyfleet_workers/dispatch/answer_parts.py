@@ -18,6 +18,9 @@ __all__ = ["AnswerMisfit", "Part", "parts_of", "shares_of"]
 
 _DECODER = json.JSONDecoder()
 _BLANKS = re.compile(r"[ \t\n\r]*")
+_FLAT_LIST = re.compile(r'\[[^][{}"]*]')
+"""A list of numbers: finding its end so takes a tenth of the time that reading a thousand numbers does. What stands in
+it was read when the answer was found to be JSON."""
 
 Spans = dict[str, tuple[int, int]]
 """The members of an object: where in a text their values stand, by name."""
@@ -136,7 +139,8 @@ def _rows(text: str, at: int) -> tuple[list[Spans], int]:
         at = _expect(text, at, "{")
         while text[at] != "}":
             name, at = _name(text, at)
-            end = _DECODER.raw_decode(text, at)[1]
+            flat = _FLAT_LIST.match(text, at)
+            end = flat.end() if flat else _DECODER.raw_decode(text, at)[1]
             row[name] = (at, end)
             at = _next(text, end, "}")
         rows.append(row)
