@@ -36,7 +36,7 @@ def find_folder(state_dir: Path, name: str) -> tuple[JobFolder, JobSpec] | None:
 def find_record(records: Sequence[JobRecord], name: str) -> JobRecord:
     """The job of a program on another host that is meant. Raises JobNotFound."""
     ours = [record for record in records if record.facts.format == "fleet" and not record.facts.retry_of]
-    by_name = [record for record in ours if record.facts.name == name]
+    by_name = [record for record in ours if name and record.facts.name == name]
     if by_name:
         return max(by_name, key=lambda record: record.begun_ms)
     by_id = [record for record in ours if name and record.job_id.startswith(name)]
