@@ -1,8 +1,8 @@
 """How long an interactive call takes while a job runs on the same keys, beside the same call on an idle fleet.
 
-`python -m benchmarks.call_latency` from the root of the repository. A job of 100,000 lines keeps two keys at their
-limits of a minute; beside it a program makes calls through the same workers, one after the other, and a few calls of
-bulk priority, which wait as the job's lines do. Answers take 200 ms.
+`python -m benchmarks.call_latency` from the root of the repository. A job of 100,000 lines uses up what two keys'
+limits of a minute leave to it; then a program makes calls through the same workers, one after the other, and a few
+calls of bulk priority, which wait as the job's lines do. Answers take 200 ms.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,6 +30,11 @@ LATENCY_MS = 200.0
 BULK_WAIT_S = 20.0
 """How long a call of bulk priority is waited for (s)."""
 
+USED_UP = 0.9
+"""The job has used up its part of the limits when this share of them is used."""
+
+LOOK_S = 0.2
+
 RATIO_AIM = 1.5
 
 
@@ -37,24 +42,23 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=100_000, help="of the job (default: 100,000)")
-    parser.add_argument("--calls", type=int, default=200, help="calls that are timed in each state (default: 200)")
-    parser.add_argument("--per-minute", type=int, default=6000, help="requests of each key's limit (default: 6,000)")
+    parser.add_argument("--calls", type=int, default=100, help="calls that are timed in each state (default: 100)")
+    parser.add_argument("--per-minute", type=int, default=1200, help="requests of each key's limit (default: 1,200)")
     return parser.parse_args()
 
 
 @contextmanager
-def job_under_way(directory: Path, broker_url: str, requests: Path) -> Iterator[None]:
-    """A job, from its first results on; it is ended in the midst."""
-    output = directory / "results.jsonl"
+def job_under_way(directory: Path, broker_url: str, requests: Path, has_begun: Callable[[], bool]) -> Iterator[None]:
+    """A job, from when it `has_begun` on; it is ended in the midst."""
     command = [sys.executable, "-m", "keyfleet", "run", str(requests), "--broker", broker_url, "--no-workers"]
-    command += ["-o", str(output), "--no-progress"]
+    command += ["-o", str(directory / "results.jsonl"), "--no-progress"]
     with (directory / "run.txt").open("wb") as report:
         process = subprocess.Popen(
             command, stdout=report, stderr=report, env=clean_environment(_state(directory)), cwd=directory
         )
     try:
-        while not (output.exists() and output.stat().st_size) and process.poll() is None:
-            time.sleep(0.1)
+        while not has_begun() and process.poll() is None:
+            time.sleep(LOOK_S)
         yield
         if process.poll() is not None:
             raise RuntimeError(f"the job ended before the calls: {(directory / 'run.txt').read_text()[-2000:]}")
@@ -99,8 +103,8 @@ def main() -> None:
         with EmbeddedServer(state_dir_in(directory)) as server, Fleet(server.url, keys_path) as fleet:
             fleet.call(ENDPOINT, shape.body(1))
             idle_ms = print_times("calls on an idle fleet", timed_calls(fleet, shape, given.calls))
-            with job_under_way(directory, server.url, requests):
-                timed_calls(fleet, shape, 1)
+            used_up = USED_UP * len(keys) * given.per_minute
+            with job_under_way(directory, server.url, requests, lambda: sim.stats()["requests"] >= used_up):
                 busy_ms = print_times("calls beside the job", timed_calls(fleet, shape, given.calls))
                 print_times("calls of bulk priority beside it", timed_calls(fleet, shape, 3, "bulk"))
             stats = sim.stats()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("quota_use", "flat_memory", "limiter", "throughput", "packing")
+SCRIPTS = ("quota_use", "flat_memory", "limiter", "throughput", "packing", "call_latency")
 
 
 @pytest.fixture(autouse=True)
