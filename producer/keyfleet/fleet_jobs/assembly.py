@@ -9,7 +9,7 @@ from typing import Protocol
 
 from keyfleet.batch.job import JobFiles
 from keyfleet.batch.packing import Packing
-from keyfleet.batch.parse import LineParser, ParsedLine
+from keyfleet.batch.parse import LineParser
 from keyfleet.batch.retry_failed import RetryJob
 from keyfleet.fleet_jobs.deadline import Expiry, JobAdmission
 from keyfleet.fleet_jobs.folder import JobFolder, JobSpec
@@ -98,7 +98,10 @@ def assemble(task: Task, stack: ExitStack) -> Assembly:
     stack.callback(parser.close)
     fleet = task.fleet
     admission = Admission(
-        fleet.served, fleet.encoding_name, assumed_output_tokens=OutputEstimates(connection.client).tokens
+        fleet.served,
+        fleet.encoding_name,
+        assumed_output_tokens=OutputEstimates(connection.client).tokens,
+        packing=Packing(task.files.job_id, connection.backend.settings.pack_inputs) if task.spec.pack else None,
     )
     feeding = Feeding(
         window=task.spec.window or WINDOW_REQUESTS,
@@ -106,7 +109,9 @@ def assemble(task: Task, stack: ExitStack) -> Assembly:
         before_accept=task.intake.sync if task.intake is not None else lambda: None,
         outcome_of_invalid=refused_outcome,
     )
-    pipeline = Pipeline(feeding, task.files, parser, _job_admission(task, admission), connection, task.tally)
+    is_urgent = task.spec.priority == "urgent"
+    admits = JobAdmission(admission, urgent=is_urgent, deadline_s=task.deadline_s)
+    pipeline = Pipeline(feeding, task.files, parser, admits, connection, task.tally)
     name = connection.backend.settings.fleet
     watch = FleetWatch(connection.client, name)
     view = JobView(task.files, pipeline, watch, task.tally, key_names=_key_names(fleet), total_lines=task.total_rows)
@@ -138,16 +143,6 @@ def _facts(task: Task) -> JobFacts:
         format="fleet",
         retry_of=spec.job_id if task.is_retry else "",
     )
-
-
-def _job_admission(task: Task, admission: Admission) -> JobAdmission:
-    packing = Packing(task.files.job_id)
-
-    def pack(parsed: ParsedLine) -> str:
-        return packing.name(parsed.endpoint, parsed.body) if task.spec.pack else ""
-
-    is_urgent = task.spec.priority == "urgent"
-    return JobAdmission(admission, urgent=is_urgent, deadline_s=task.deadline_s, pack=pack)
 
 
 def _key_names(fleet: OpenedFleet) -> Callable[[], tuple[str, ...]]:

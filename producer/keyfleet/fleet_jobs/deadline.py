@@ -57,14 +57,12 @@ class JobAdmission:
         *,
         urgent: bool,
         deadline_s: float | None,
-        pack: Callable[[ParsedLine], str] = lambda parsed: "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`pack` names what one call may carry together with a request. `clock` tells seconds since the epoch."""
+        """`clock` tells seconds since the epoch."""
         self._inner = inner
         self._urgent = urgent
         self._deadline_s = deadline_s
-        self._pack = pack
         self._clock = clock
 
     def request(self, parsed: ParsedLine) -> Request:
@@ -75,10 +73,9 @@ class JobAdmission:
             if within_ms <= 0:
                 raise InvalidRequest(LATE, code=DEADLINE_EXCEEDED)
         request = self._inner.request(parsed)
-        pack = self._pack(parsed)
-        if not (self._urgent or within_ms or pack):
+        if not (self._urgent or within_ms):
             return request
-        return replace(request, urgent=self._urgent, start_within_ms=within_ms, pack=pack)
+        return replace(request, urgent=self._urgent, start_within_ms=within_ms)
 
 
 class Expiry:
