@@ -254,31 +254,34 @@ if ready_urgent > 0 then redis.call('SET', KEYS[14], '1', 'PX', ARGV[13]) end
 local _ = walk(READY_URGENT) or walk_bulk()
 grant_all(windows, pending, now_ms)
 
+local function append(list, ...)
+  for _, value in ipairs({...}) do list[#list + 1] = value end
+end
+
+-- With as few commands as may be: of two thousand requests the server would be at it for long.
 local function lease(list)
-  local rows, requests = {}, {}
-  local until_ms = server_now_ms() + lease_ms
+  local requests, rows, ends, tokens = {}, {}, {}, {}
+  if #list == 0 then return rows end
+  for index, entry in ipairs(list) do requests[index] = entry[1] end
+  local records = redis.call('HMGET', REQUESTS, unpack(requests))
+  local attempts = redis.call('HMGET', ATTEMPTS, unpack(requests))
+  local until_ms = milliseconds(server_now_ms() + lease_ms)
   for index, entry in ipairs(list) do
-    local request = entry[1]
-    local token = ARGV[3] .. ':' .. request
-    local record = redis.call('HGET', REQUESTS, request)
-    requests[index] = request
-    if record then
-      start_lease(request, token, until_ms)
-      rows[#rows + 1] = request
-      rows[#rows + 1] = token
-      rows[#rows + 1] = entry[2]
-      rows[#rows + 1] = record
-      rows[#rows + 1] = redis.call('HGET', ATTEMPTS, request) or ''
-      rows[#rows + 1] = entry[3] or '-'
-      rows[#rows + 1] = entry[4] or 0
+    local request, token = entry[1], ARGV[3] .. ':' .. entry[1]
+    if records[index] then
+      append(ends, until_ms, request)
+      append(tokens, request, token)
+      append(rows, request, token, entry[2], records[index], attempts[index] or '', entry[3] or '-', entry[4] or 0)
     else -- a name without a request
       forget(request)
     end
   end
-  if #requests > 0 then
-    redis.call('ZREM', READY_URGENT, unpack(requests))
-    redis.call('ZREM', READY_BULK, unpack(requests))
+  if #ends > 0 then
+    redis.call('ZADD', RUNNING, unpack(ends))
+    redis.call('HSET', LEASES, unpack(tokens))
   end
+  redis.call('ZREM', READY_URGENT, unpack(requests))
+  redis.call('ZREM', READY_BULK, unpack(requests))
   return rows
 end
 
