@@ -1,7 +1,8 @@
 """Uses the official client through a fleet, and checks what comes of it: `python -m support.official_program`.
 
 It runs in a child process, since a process can import one release of the official package only. It prints a JSON
-object: for each check its error, or null. The environment leads to the keys; SIM_URL is where the stand-in answers.
+object: for each check its error, or null. The environment leads to the keys; SIM_URL is where the stand-in answers,
+and CALLS_AT_ONCE how many asynchronous calls are made at once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from keyfleet.openai import AsyncOpenAI, OpenAI
 
 CHAT_MODEL, TEXT_MODEL, EMBEDDING_MODEL = "gpt-4o-mini", "gpt-3.5-turbo-instruct", "text-embedding-3-small"
 
-CALLS_AT_ONCE = 1000
+CALLS_AT_ONCE = int(os.environ.get("CALLS_AT_ONCE", "100"))
 TIMEOUT_S = 0.5
 
 Check = Callable[[Any], None]

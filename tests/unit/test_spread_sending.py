@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -164,6 +166,21 @@ def test_a_coroutine_runs_apart_from_the_callers_own_loop() -> None:
         return run_apart(named())
 
     assert asyncio.run(caller()) == "keyfleet-list"
+
+
+def test_an_interrupt_reaches_the_caller_at_once_and_ends_what_runs_apart() -> None:
+    ended = threading.Event()
+
+    async def wait_for_ever() -> None:
+        os.kill(os.getpid(), signal.SIGINT)  # to the process, as a terminal does: its main thread is woken
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_apart(wait_for_ever())
+    assert ended.wait(10)
 
 
 def test_an_error_apart_reaches_the_caller() -> None:

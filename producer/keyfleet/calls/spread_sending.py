@@ -138,8 +138,9 @@ def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
         except BaseException as error:  # goes to the caller, whatever it is
             ended.set_exception(error)
 
-    threading.Thread(target=run, name="keyfleet-list", daemon=True).start()
+    thread = threading.Thread(target=run, name="keyfleet-list", daemon=True)
     try:
+        thread.start()
         return ended.result()
     except BaseException:
         if not ended.done():

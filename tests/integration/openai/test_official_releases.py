@@ -17,7 +17,8 @@ from support.official_releases import NEWEST, RELEASES, release_path
 from support.place import Place, sim_key
 
 KEYS = tuple(sim_key(name, "2000/1 second", tokens="1000000/1 second") for name in "ab")
-MODELS = {name: {"tokens": ["1000000/1 second"]} for name in ("gpt-4o*", "gpt-3.5*", "text-embedding*", "*moderation*")}
+LIMITS = {"requests": ["2000/1 second"], "tokens": ["1000000/1 second"]}
+MODELS = dict.fromkeys(("gpt-4o*", "gpt-3.5*", "text-embedding*", "*moderation*"), LIMITS)
 TESTS = Path(__file__).parents[2]
 
 
@@ -28,6 +29,8 @@ def ends_of_program(release: str, cache: Path, place: Place, start_sim: StartSim
     place.write_keys(sim, KEYS, models=MODELS)
     place.settings["PYTHONPATH"] = os.pathsep.join([*([str(path)] if path else []), str(TESTS)])
     place.settings["SIM_URL"] = sim.base_url
+    place.settings["CALLS_AT_ONCE"] = "1000" if release == NEWEST else "100"
+    place.settings["KEYFLEET_SHUTDOWN_TIMEOUT"] = "1s"  # a call that its caller has given up may hang
     done = run_command((), cwd=place.directory, env=place.env, program=("-m", "support.official_program"))
     assert done.code == 0, done.stderr
     place.wait_until_empty()
