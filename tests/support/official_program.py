@@ -20,6 +20,7 @@ from typing import Any
 import openai as official
 import pytest
 
+from keyfleet import ConfigurationError, Fleet
 from keyfleet.openai import AsyncOpenAI, OpenAI
 
 CHAT_MODEL, TEXT_MODEL, EMBEDDING_MODEL = "gpt-4o-mini", "gpt-3.5-turbo-instruct", "text-embedding-3-small"
@@ -192,6 +193,19 @@ def what_nobody_serves_is_not_found(client: Any) -> None:
     assert "gpt-4o*" in str(error)
     error = raised(official.NotFoundError, client.models.list)
     assert shown(error)["code"] == "unsupported_endpoint"
+
+
+@check
+def without_an_answer_the_fleets_own_words_are_raised(client: Any) -> None:
+    closed = Fleet()
+    closed.close()
+    error = raised(official.APIConnectionError, lambda: chat(OpenAI(fleet=closed), "hello"))
+    assert str(error) == "the fleet was closed"
+    error = raised(official.APIConnectionError, lambda: asyncio.run(chat(AsyncOpenAI(fleet=closed), "hello")))
+    assert str(error) == "the fleet was closed"
+    error = raised(ConfigurationError, lambda: chat(OpenAI(keys=[]), "hello"))
+    assert "expected at least one key" in str(error)
+    raised(ConfigurationError, lambda: asyncio.run(chat(AsyncOpenAI(keys=[]), "hello")))
 
 
 @check

@@ -34,7 +34,7 @@ EMBEDDING_TOKENS = 250_000
 is an estimate for some models, so it stays below that."""
 
 MODERATION_INPUTS = 32
-"""Most texts of one moderation; OpenAI refuses longer lists."""
+"""Most texts of one moderation. OpenAI's reference names no maximum; calls of this size fit small limits of tokens."""
 
 UNEXPECTED_ANSWER = "unexpected_answer"
 """Code of the error where a part's answer has not the list that was asked for."""
