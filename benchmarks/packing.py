@@ -22,7 +22,6 @@ from benchmarks.support.shortest_time import KeyCapacity, shortest_start_s
 from keyfleet.sim import SimAnswers, SimConfig, SimLatency, SimProcess
 
 MODEL = "text-embedding-3-small"
-DIMENSIONS = 1536
 MINUTE_S = 60.0
 
 SHARE_AIM = 0.1
@@ -49,6 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=10_000, help="of the job (default: 10,000)")
     parser.add_argument("--per-minute", type=int, default=3000, help="requests of the key's limit (default: 3,000)")
+    parser.add_argument("--dimensions", type=int, default=1536, help="of each embedding (default: 1,536)")
     parser.add_argument("--latency-ms", type=float, default=100.0, help="of the stand-in (default: 100)")
     return parser.parse_args()
 
@@ -66,7 +66,7 @@ def run(given: argparse.Namespace, options: Sequence[str]) -> Figures:
     config = SimConfig(
         keys=(key.at_the_stand_in(),),
         latency=SimLatency(latency_ms=given.latency_ms),
-        answers=SimAnswers(embedding_dimensions=DIMENSIONS),
+        answers=SimAnswers(embedding_dimensions=given.dimensions),
         track_inputs=True,
     )
     with scratch_directory() as directory, SimProcess(config) as sim:
@@ -85,7 +85,9 @@ def main() -> None:
     shared = run(given, ["--pack"])
     alone = run(given, [])
     shortest_s = shortest_start_s([KeyCapacity(((given.per_minute, MINUTE_S),))], given.lines)
-    print(f"{given.lines:,} embeddings of {DIMENSIONS:,} numbers, one key of {given.per_minute:,} requests a minute")
+    print(
+        f"{given.lines:,} embeddings of {given.dimensions:,} numbers, a key of {given.per_minute:,} requests a minute"
+    )
     rows = [shared.row("with --pack", given.lines), alone.row("without", given.lines)]
     print_table(["", "first call to last answer", "calls", "lines per call", "429s"], rows)
     share = shared.span_s / alone.span_s
