@@ -123,6 +123,10 @@ class Fleet(JobMethods):
         self._beginners.shutdown(wait=False)
         try:
             self._jobs.close()
+        except KeyboardInterrupt:
+            if self._opened is not None:
+                self._opened.has_left_jobs = True
+            raise
         finally:
             self._stack.close()
 

@@ -68,11 +68,18 @@ class OpenFleet:
     served: ServedModels | None
     encoding_name: str | None
     keys: KeysFollower | None
+    has_left_jobs: bool = False
+    """Whether whoever closed it did not wait for the calls of its jobs."""
 
     @property
     def settings(self) -> Settings:
         """With the broker and the fleet as they were found."""
         return self.backend.settings
+
+    @property
+    def has_left(self) -> bool:
+        """Whether nobody waits for calls in flight any more."""
+        return self.desk.has_left_calls or self.has_left_jobs
 
     def status(self) -> FleetStatus:
         """How the workers stand."""
@@ -116,7 +123,7 @@ def open_fleet(options: FleetOptions, stack: ExitStack) -> OpenFleet:
     if source is not None:
         arguments = worker_arguments(backend.settings, source)
         log_name = uuid.uuid4().hex[:LOG_ID_CHARACTERS]
-        backend.start_workers(arguments, variables, log_name, stack, ends_at_once=lambda: opened.desk.has_left_calls)
+        backend.start_workers(arguments, variables, log_name, stack, ends_at_once=lambda: opened.has_left)
     opened.desk.start()
     stack.callback(opened.desk.close)
     opened.watch.start()

@@ -15,7 +15,7 @@ import redis
 from keyfleet import redis_keys
 from keyfleet.broker import ServerWatch
 from keyfleet.config import Settings
-from keyfleet.contract import AttemptError, Outcome
+from keyfleet.contract import CALLER_GONE, AttemptError, Outcome
 from keyfleet.fleet_jobs import FleetJobs, adoption, assembly, desk, oversight, runner
 from keyfleet.jobs import cancel_job, purge_job, withdraw_job
 from keyfleet.jobs.listing import read_records
@@ -133,6 +133,12 @@ class JobsCase:
         self.hold(job_id, number)
         error = AttemptError(400, code, "it is", "one")
         self._finish(job_id, Outcome(number, False, 400, b"{}", 1, (error,), "one"), "token")
+
+    def drop(self, job_id: str, number: str) -> None:
+        """A worker has found that nobody waits for a request."""
+        self.hold(job_id, number)
+        error = AttemptError(None, CALLER_GONE, "nobody waits for it")
+        self._finish(job_id, Outcome(number, False, None, None, 0, (error,)), "token")
 
     def _finish(self, job_id: str, outcome: Outcome, token: str) -> None:
         self.transitions.finish(QUEUE, job_id, [Finish(request_key(job_id, outcome.id), token, outcome)])

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from keyfleet import redis_keys
 from keyfleet.contract import Request
 from keyfleet.errors import DeadlineExceeded, FleetClosed, InputError, JobCancelled, JobNotFound, ProviderError
 from keyfleet.fleet_jobs import Job, JobChoices, assembly, intake
@@ -263,6 +264,42 @@ def test_a_map_that_is_left_keeps_nothing(jobs_case: JobsCase) -> None:
     wait_until(lambda: not list((jobs_case.state_dir / "jobs").iterdir()), "its directory is gone")
     assert jobs_case.open_ids() == []
     assert not jobs_case.jobs._runners
+
+
+def test_what_was_dropped_as_nobodys_is_fed_again_while_its_loop_goes_on(jobs_case: JobsCase) -> None:
+    results = jobs_case.jobs.map([body("a"), body("b")], JobChoices(ordered=True))
+    heard: list[bool] = []
+
+    def work() -> None:
+        wait_until(lambda: len(jobs_case.open_ids()) == 2, "it is fed")
+        job_id = jobs_case.job_of_open()
+        wait_until(lambda: jobs_case.client.zscore(redis_keys.callers(FLEET), job_id), "its process is heard")
+        heard.append(True)
+        jobs_case.drop(job_id, "1")
+        wait_until(lambda: len(jobs_case.open_ids()) == 2, "it is fed again")
+        jobs_case.answer_all(job_id)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert [(result.index, result.ok) for result in results] == [(0, True), (1, True)]
+    thread.join()
+    assert heard
+
+
+def test_a_loop_whose_fleet_is_closed_never_looks_as_if_it_had_ended_well(jobs_case: JobsCase) -> None:
+    results = jobs_case.jobs.map((body(str(number)) for number in range(5)), JobChoices())
+
+    def close() -> None:
+        wait_until(lambda: len(jobs_case.open_ids()) == 5, "it is fed")
+        jobs_case.jobs.close()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    with pytest.raises(FleetClosed):
+        list(results)
+    thread.join()
+    assert not list((jobs_case.state_dir / "jobs").iterdir())
+    assert jobs_case.open_ids() == []
 
 
 def test_awaiting_a_job_leaves_no_thread_behind_when_its_task_is_cancelled(jobs_case: JobsCase) -> None:

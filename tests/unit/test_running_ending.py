@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import cast
 
@@ -65,6 +66,19 @@ class Case:
 
     def _stop(self) -> None:
         self.stopped += 1
+
+
+def test_an_interpreter_that_ends_and_starts_no_thread_any_more_ends_in_order_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    case = Case()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    case.ending.start()
+    assert case.ending.is_over
+    assert (len(case.ledger.withdrawn), case.stopped) == (5, 1)
 
 
 def test_what_no_worker_holds_is_taken_back_and_the_rest_is_waited_for() -> None:

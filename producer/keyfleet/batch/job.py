@@ -143,8 +143,12 @@ def new_job(lines: InputLines, output: Path, line_format: LineFormat, job_id: st
     """Begin a job that is called `job_id`, whose files are nobody else's. Raises InputError."""
     paths = JobPaths.for_format(output, line_format)
     header = JournalHeader(job_id, lines.name, line_format, options.ordered, options.url, resumable=lines.resumable)
-    action, journal = _begin(paths, header)
-    return JobFiles(action, line_format, paths, lines, journal, _writer(paths, journal))
+    try:
+        action, journal = _begin(paths, header)
+        return JobFiles(action, line_format, paths, lines, journal, _writer(paths, journal))
+    except BaseException:
+        lines.close()
+        raise
 
 
 def line_format_of(lines: InputLines) -> LineFormat:

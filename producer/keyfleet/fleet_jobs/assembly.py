@@ -129,7 +129,15 @@ def _connect(task: Task, stack: ExitStack) -> Connection:
     settings = backend.settings
     options = JobOptions(settings.max_attempts, settings.timeout_s, settings.timeout_attempts)
     keep_ms = EPHEMERAL_KEEP_MS if spec.is_ephemeral else round(settings.keep_jobs_s * 1000)
-    ledger = JobLedger(client, settings.fleet, task.files.job_id, options, facts=_facts(task), keep_ms=keep_ms)
+    ledger = JobLedger(
+        client,
+        settings.fleet,
+        task.files.job_id,
+        options,
+        facts=_facts(task),
+        keep_ms=keep_ms,
+        is_caller=spec.is_ephemeral,  # nobody else can ever ask for its results
+    )
     return Connection(backend, client, watch, ledger, into=(spec.fleet, spec.job_id) if task.is_retry else None)
 
 

@@ -102,13 +102,17 @@ class FleetJobs:
             self._is_closed = True
             runners = [runner for runner in self._runners.values() if not runner.is_over]
         for runner in runners:
-            runner.interrupt()
+            if runner.task.spec.is_ephemeral:
+                runner.discard()
+            else:
+                runner.interrupt()
         try:
             for runner in runners:
                 runner.wait()
         except KeyboardInterrupt:
             for runner in runners:
-                runner.interrupt()
+                runner.interrupt(at_once=True)
+            for runner in runners:
                 runner.wait()
             raise
         finally:

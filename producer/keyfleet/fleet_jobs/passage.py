@@ -25,10 +25,11 @@ class Passage:
         self._job_id = job_id
         self._filing = filing
         self._reader = ResultReader(folder)
+        self._runner = owner.runner(job_id)
 
     def look(self) -> list[Result] | None:
         """The next results; an empty list where there are none yet, None at the end. Raises as `Job.__iter__` does."""
-        runner = self._owner.runner(self._job_id)
+        runner = self._runner = self._owner.runner(self._job_id) or self._runner
         if runner is not None and runner.task.is_retry and not runner.is_over:
             return []
         standing = self._filing.standing(runner)  # before reading: what comes last must not be missed

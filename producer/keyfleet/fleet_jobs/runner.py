@@ -60,9 +60,9 @@ class JobRunner:
             self.task.intake.start()
         self._thread.start()
 
-    def interrupt(self) -> None:
-        """End in order, as Ctrl-C ends `keyfleet run`; the second time at once. Doesn't wait."""
-        self._interrupts += 1
+    def interrupt(self, *, at_once: bool = False) -> None:
+        """End in order, as Ctrl-C ends `keyfleet run`; `at_once`: without waiting for calls in flight. Doesn't wait."""
+        self._interrupts = 2 if at_once else max(1, self._interrupts)
         self._stop_reading()
 
     def cancel(self) -> None:
@@ -90,6 +90,8 @@ class JobRunner:
         """Why a job that is over has no more results, or what its iterable has raised."""
         if self.failure is not None:
             return self.failure
+        if self.is_unwanted:
+            return FleetClosed(f"job {self.name} was ended, as its Fleet was closed")
         if self.end is End.STOPPED and self._stop_reason:
             return JobStopped(f"job {self.name} was stopped: {self._stop_reason}", reason=self._stop_reason)
         if self.end is End.INTERRUPTED or (self._interrupts and not self._is_all_read):

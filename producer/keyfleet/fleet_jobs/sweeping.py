@@ -17,7 +17,7 @@ __all__ = ["sweep"]
 logger = logging.getLogger(__name__)
 
 EPHEMERAL_S = 60.0
-"""How long a job of `map` stays whose process is gone (s): one that has just begun may not have its journal yet."""
+"""How long a job of `map` stays whose process is gone (s): one that has just begun may not be locked yet."""
 
 
 def sweep(state_dir: Path, settings: Settings, *, clock: Callable[[], float] = time.time) -> int:

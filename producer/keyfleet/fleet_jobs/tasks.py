@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import length_hint
+from typing import TypeVar
 
 from keyfleet.batch.job import JobFiles, JobOptions, NothingToDo, new_job, open_job
 from keyfleet.batch.lines import open_input
@@ -17,6 +18,8 @@ from keyfleet.fleet_jobs.journal_tail import is_locked
 from keyfleet.fleet_jobs.rows import RowId
 
 __all__ = ["task_of_new", "task_of_retry", "task_that_goes_on"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ def task_of_retry(fleet: OpenedFleet, folder: JobFolder, reasons: tuple[str, ...
     """A retry of a done job's failed requests; None where there are none. Raises InputError and ConfigurationError."""
     spec = folder.spec()
     _check_server(fleet, spec)
-    opened = open_retry(str(folder.input), folder.results, _options(spec, reasons))
+    opened = _locked(folder, lambda: open_retry(str(folder.input), folder.results, _options(spec, reasons)))
     if isinstance(opened, NothingToDo):
         return None
     return Task(folder, spec, fleet, opened, rows=opened.finished_lines)
@@ -72,19 +75,30 @@ def task_of_retry(fleet: OpenedFleet, folder: JobFolder, reasons: tuple[str, ...
 
 def _opened(folder: JobFolder, spec: JobSpec) -> JobFiles | None:
     """The files of a job that isn't done, locked; None where it is, or where somebody else has locked them."""
-    for attempt in range(TRIES):
+    try:
+        opened = _locked(folder, lambda: _open(folder, spec))
+    except InputError:
+        if is_locked(folder.paths.journal):
+            return None
+        raise
+    return None if isinstance(opened, NothingToDo) else opened
+
+
+def _open(folder: JobFolder, spec: JobSpec) -> JobFiles | NothingToDo:
+    if folder.paths.journal.exists() and folder.paths.journal.stat().st_size:
+        return open_job(str(folder.input), folder.results, _options(spec))
+    return new_job(open_input(str(folder.input)), folder.results, "fleet", spec.job_id, _options(spec))
+
+
+def _locked(folder: JobFolder, open_files: Callable[[], T]) -> T:
+    """What `open_files` gives, tried again where somebody has only looked whether the journal is locked."""
+    for _ in range(TRIES - 1):
         try:
-            if not folder.paths.journal.exists() or not folder.paths.journal.stat().st_size:
-                lines = open_input(str(folder.input))
-                return new_job(lines, folder.results, "fleet", spec.job_id, _options(spec))
-            opened = open_job(str(folder.input), folder.results, _options(spec))
-            return None if isinstance(opened, NothingToDo) else opened
+            return open_files()
         except InputError:
             if is_locked(folder.paths.journal):
-                return None
-            if attempt == TRIES - 1:
                 raise
-    return None
+    return open_files()
 
 
 def _options(spec: JobSpec, reasons: tuple[str, ...] = ()) -> JobOptions:

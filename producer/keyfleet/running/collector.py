@@ -15,7 +15,7 @@ from keyfleet.batch.formats import Row, RowMaker
 from keyfleet.batch.lines import Fed
 from keyfleet.batch.writer import ResultWriter
 from keyfleet.broker import ServerWatch
-from keyfleet.contract import Outcome
+from keyfleet.contract import CALLER_GONE, Outcome
 from keyfleet.errors import DiskFull
 from keyfleet.ledger import JobLedger
 from keyfleet.running.job_voice import JobVoice
@@ -174,7 +174,7 @@ class Collector:
         if found and block_ms is not None and len(found) < self._read_most and wait_s > 0:
             self._stopping.wait(wait_s)
             found += self._ledger.outcomes(found[-1][0], count=self._read_most)
-        outcomes = self._sieve.keep([outcome for _, outcome in found])
+        outcomes = self._without_dropped(self._sieve.keep([outcome for _, outcome in found]))
         rows = [self._make_row(outcome) for outcome in outcomes]
         self._write(rows, outcomes)
         if found:
@@ -182,6 +182,16 @@ class Collector:
             self._ledger.trim(self._last)
             self._adapt(rows)
         return len(found)
+
+    def _without_dropped(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Those that end a request: what was dropped since nobody seemed to wait for it any more is fed again."""
+        kept = []
+        for outcome in outcomes:
+            if not outcome.errors or outcome.errors[-1].code != CALLER_GONE:
+                kept.append(outcome)
+            elif (dropped := self._window.remove(outcome.id)) is not None:
+                self._on_lost(dropped)
+        return kept
 
     def _adapt(self, rows: Sequence[Row]) -> None:
         mean_bytes = max(1, sum(len(row.data) for row in rows) // max(1, len(rows)))

@@ -55,7 +55,10 @@ class Ending:
 
     def start(self) -> None:
         """Begin to end."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # an interpreter that ends starts no thread any more: whoever waits has to wait here
+            self._run()
 
     @property
     def is_over(self) -> bool:
