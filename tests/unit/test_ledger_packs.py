@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyfleet.contract import AttemptError
-from keyfleet.ledger import Retry, Transitions
+from keyfleet.ledger import Reaped, Retry, Transitions
 from keyfleet_workers.quota_pools import Quota
 from support.take_case import LEASE_MS, TakeCase, calls, ids
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
 
+BEAT_MS = 2500
 UNLIMITED = Quota("none", ())
 ERROR = AttemptError(503, "http_503", "busy", "key-1", 12.5)
 
@@ -24,6 +25,13 @@ class Ledger(TakeCase):
     def __init__(self, stand_in: StandIn) -> None:
         super().__init__(stand_in)
         self.transitions = Transitions(self.client, "f", lease_ms=LEASE_MS, declare_flags=False)
+
+    def lose_the_worker(self) -> Reaped:
+        """Its leases end while the reaper watches."""
+        for _ in range(1 + LEASE_MS // BEAT_MS):
+            self.clock.advance_ms(BEAT_MS)
+            beat = self.transitions.tick("w")
+        return self.transitions.reap("q", beat)
 
     def take_pairs(self) -> list[tuple[str, str]]:
         return [(one.key, one.token) for one in self.take(UNLIMITED).taken]
@@ -76,3 +84,15 @@ def test_whose_lease_has_passed_on_keeps_its_pack(ledger: Ledger) -> None:
     assert ids(ledger.take(UNLIMITED)) == ["1"]
     ledger.transitions.hand_back("q", [(first, f"w:0:{first}")])
     assert [one.pack for one in ledger.take(UNLIMITED).taken] == ["a:9"]
+
+
+def test_nobody_is_given_up_for_a_call_that_it_shared(ledger: Ledger) -> None:
+    ledger.accept(*[1] * 4, pack="a:32")
+    ledger.transitions.tick("w")
+    assert calls(ledger.take(UNLIMITED)) == [["0", "1", "2", "3"]]
+    ledger.lose_the_worker()
+    assert calls(ledger.take(UNLIMITED)) == [["0", "1"], ["2", "3"]]
+    ledger.lose_the_worker()
+    assert calls(ledger.take(UNLIMITED, most=1)) == [["0"]]
+    assert [key for key, _ in ledger.lose_the_worker().given_up] == ["job:0"]
+    assert calls(ledger.take(UNLIMITED)) == [["1"], ["2"], ["3"]]

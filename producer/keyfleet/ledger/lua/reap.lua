@@ -14,9 +14,20 @@
 -- ARGV[8]     shortage_ms: how long tickets must have been too few
 -- Returns     {tickets to issue, moved to ready, expired, given up: id, token, id, token, ...}
 --             those given up are leased to the caller, who must finish them as failed
+-- Invariant   nobody is given up for what a call did that it shared: before its last lease, a request is sent alone
 local now_ms = server_now_ms()
 local most = tonumber(ARGV[1])
 local moved, expired, given_up = 0, 0, {}
+local SPLIT = 16
+
+-- A request whose worker was lost shares calls with fewer others than before, and at last with none.
+local function split(request, is_last)
+  local _, _, _, _, _, pack = place_of(request)
+  local common, shared_by = string.match(pack or '', '^(.*):(%d+)$')
+  if not common then return end
+  shared_by = is_last and 1 or math.ceil(tonumber(shared_by) / SPLIT)
+  change_place(request, '', shared_by > 1 and common .. ':' .. milliseconds(shared_by) or '-')
+end
 
 for _, request in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', milliseconds(now_ms), 'LIMIT', 0, most)) do
   redis.call('ZREM', DELAYED, request)
@@ -35,6 +46,7 @@ if ARGV[3] == '1' and now_ms - tonumber(ARGV[2]) <= tonumber(ARGV[4]) then
       given_up[#given_up + 1] = request
       given_up[#given_up + 1] = token
     else
+      split(request, expiries == tonumber(ARGV[5]) - 1)
       make_ready(request)
       moved = moved + 1
     end
