@@ -97,8 +97,8 @@ class Settings:
 
         Of openai-manager's variables, OPENAI_GLOBAL_NUM_REQUEST_LIMIT bounds all calls together (`max_calls`),
         COROTINE_PER_AUTH those of a key (`concurrency`), ATTEMPTS_PER_PROMPT is `max_attempts` and OPENAI_LOG_LEVEL
-        the level. RATELIMIT_AFTER_SUBMISSION and OPENAI_PROMPTS_PER_ASYNC_BATCH are accepted and mean nothing here:
-        limits are exact, and requests are fed as they are needed. Keys, proxies and limits: see `sources`.
+        the level. RATELIMIT_AFTER_SUBMISSION is accepted and means nothing, as limits are exact;
+        OPENAI_PROMPTS_PER_ASYNC_BATCH is for `keyfleet.openai_manager`. Keys, proxies and limits: see `sources`.
 
         Raises ConfigurationError that names the variable.
         """
