@@ -156,7 +156,7 @@ def jobs_case(stand_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(module, "JobLedger", partial(JobLedger, declare_flags=False))
     for module in (oversight, desk):
         monkeypatch.setattr(module, "cancel_job", partial(cancel_job, declare_flags=False))
-    for module in (runner, adoption):
+    for module in (runner, adoption, desk):
         monkeypatch.setattr(module, "purge_job", without_flags(purge_job))
     monkeypatch.setattr(adoption, "withdraw_job", without_flags(withdraw_job))
     with ExitStack() as stack:

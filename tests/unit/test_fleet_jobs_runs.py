@@ -180,6 +180,21 @@ def test_a_job_that_nobody_runs_is_cancelled_by_whoever_has_its_files(jobs_case:
     assert again.wait(timeout_s=30).cancelled == 3
 
 
+def test_a_job_that_is_deleted_leaves_nothing_that_could_be_sent(jobs_case: JobsCase) -> None:
+    job = submit(jobs_case, 3)
+    wait_for_open(jobs_case, job, 3)
+    jobs_case.jobs.close()
+    ledger = JobLedger(jobs_case.client, FLEET, job.id, JobOptions(), declare_flags=False)
+    ledger.open(begins=True)
+    ledger.accept(QUEUE, [request(1), request(2)])  # as if the program had been killed
+    again = jobs_case.begin_again().job(job.id)
+    again.delete()
+    assert jobs_case.open_ids() == []
+    assert not again.results_path.parent.exists()
+    with pytest.raises(JobNotFound):
+        jobs_case.jobs.job(job.id)
+
+
 def test_failed_requests_are_sent_again_by_reason(jobs_case: JobsCase) -> None:
     job = submit(jobs_case, 3)
     wait_for_open(jobs_case, job, 3)

@@ -7,10 +7,11 @@ import contextlib
 import logging
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
-from typing import Protocol
+from typing import Protocol, cast
 
 import redis
 
+from keyfleet import redis_keys
 from keyfleet.config import Settings
 from keyfleet.errors import BrokerUnavailable, FleetClosed
 from keyfleet.fleet_jobs.assembly import OpenedFleet, Task
@@ -23,8 +24,9 @@ from keyfleet.fleet_jobs.remote_job import RemoteJob
 from keyfleet.fleet_jobs.runner import JobRunner
 from keyfleet.fleet_jobs.sweeping import sweep
 from keyfleet.fleet_jobs.tasks import task_of_new, task_of_retry, task_that_goes_on
-from keyfleet.jobs import cancel_job
+from keyfleet.jobs import cancel_job, purge_job
 from keyfleet.jobs.listing import read_records
+from keyfleet.ledger import JobRecord
 from keyfleet.results import Result
 from keyfleet.running.fleet_status import FleetStatus
 from keyfleet.running.snapshot import End
@@ -101,12 +103,12 @@ class FleetJobs:
         with self._lock:
             self._is_closed = True
             runners = [runner for runner in self._runners.values() if not runner.is_over]
-        for runner in runners:
-            if runner.task.spec.is_ephemeral:
-                runner.discard()
-            else:
-                runner.interrupt()
         try:
+            for runner in runners:
+                if runner.task.spec.is_ephemeral:
+                    runner.discard()
+                else:
+                    runner.interrupt()
             for runner in runners:
                 runner.wait()
         except KeyboardInterrupt:
@@ -142,6 +144,14 @@ class FleetJobs:
     def cancel_elsewhere(self, spec: JobSpec) -> None:
         try:
             cancel_job(self._own_client(), spec.fleet, spec.job_id)
+        except redis.RedisError as error:
+            raise BrokerUnavailable(f"the broker doesn't answer ({type(error).__name__})") from None
+
+    def forget(self, spec: JobSpec) -> None:
+        client = self._own_client()
+        try:
+            found = cast("dict[bytes, bytes]", client.hgetall(redis_keys.job(spec.fleet, spec.job_id)))
+            purge_job(client, JobRecord.of(spec.fleet, spec.job_id, found), force=True)
         except redis.RedisError as error:
             raise BrokerUnavailable(f"the broker doesn't answer ({type(error).__name__})") from None
 

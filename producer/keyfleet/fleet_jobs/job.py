@@ -150,9 +150,13 @@ class Job:
         return self
 
     def delete(self) -> None:
-        """Remove the job's files, with its prompts and results. Raises InputError while somebody runs it."""
-        if self._filing.standing(self._owner.runner(self.id)) in (Standing.HERE, Standing.ELSEWHERE):
+        """Remove the job's files, with its prompts and results, and what waits of it. Raises InputError while somebody
+        runs it."""
+        standing = self._filing.standing(self._owner.runner(self.id))
+        if standing in (Standing.HERE, Standing.ELSEWHERE):
             raise InputError(f"job {self.id[:8]} is running; cancel it, and wait for its end, before it is deleted")
+        if standing is Standing.IDLE:
+            self._owner.forget(self._spec)
         self._folder.remove()
 
     def go_on(self) -> bool:

@@ -30,6 +30,10 @@ class JobOwner(Protocol):
         """Have the process that runs a job cancel it. Raises BrokerUnavailable."""
         ...
 
+    def forget(self, spec: JobSpec) -> None:
+        """Take out of the ledger what it has of a job that nobody runs. Raises BrokerUnavailable."""
+        ...
+
     def status(self) -> FleetStatus:
         """How the workers stand."""
         ...

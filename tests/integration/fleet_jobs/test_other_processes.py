@@ -131,6 +131,47 @@ say("counts", job.counts.finished)
     assert sim.stats()["answered_bodies"] == ROWS
 
 
+def test_a_program_that_ends_without_closing_its_fleet_leaves_a_job_that_can_be_gone_on_with(
+    place: Place, sim: SimProcess
+) -> None:
+    code = f"job = Fleet().submit(rows({ROWS}), name='nightly')\nresults = iter(job)\n"
+    program = start_job_program(place, code + "for _ in range(30):\n    next(results)\n")
+    assert program.wait() == 0, program.stderr
+    assert program.said("was not done when the fleet was closed")
+    assert "Traceback" not in program.stderr
+    place.wait_until_empty()
+    go_on = start_job_program(place, GO_ON)
+    assert go_on.wait() == 0, go_on.stderr
+    assert_each_row_once(place, go_on)
+    assert sim.stats()["answered_bodies"] == ROWS
+    assert repeats_in(sim.stats()) == 0
+
+
+def test_a_second_interrupt_waits_for_no_call_in_flight(place: Place, start_sim: StartSim) -> None:
+    sim = start_sim(SimConfig(keys=KEYS, latency=SimLatency(latency_ms=60_000)))
+    place.write_keys(sim, KEYS)
+    program = start_job_program(
+        place,
+        """
+from keyfleet.fleet_jobs.runner import JobRunner
+really_interrupt = JobRunner.interrupt
+def interrupt(runner, **how):
+    really_interrupt(runner, **how)
+    say("told", how)
+JobRunner.interrupt = interrupt
+with Fleet() as fleet:
+    fleet.submit(rows(5), name="nightly").wait()
+""",
+    )
+    wait_until(lambda: sim.stats()["in_flight"] == 5, "its calls are in flight")
+    program.signal(signal.SIGINT)
+    wait_until_printed(program, "told {}")
+    program.signal(signal.SIGINT)
+    wait_until_printed(program, "told {'at_once': True}")
+    assert program.wait(30) != 0
+    assert program.said("was not done when the fleet was closed")
+
+
 def test_another_program_follows_a_job_that_is_running_and_cancels_it(
     place: Place, broker: ServerProcess, sim: SimProcess
 ) -> None:
