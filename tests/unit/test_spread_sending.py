@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from keyfleet.calls import Answer, Priority
-from keyfleet.calls.spread_sending import SendOptions, run_apart, send_parts, send_whole
+from keyfleet.calls.spread_sending import SendOptions, send_parts, send_whole
 from keyfleet.calls.spreading import Spread
 from keyfleet.errors import DeadlineExceeded, RequestTooLarge
 from support.fake_fleet import FakeFleet, Sent, answer
@@ -74,7 +71,8 @@ def test_the_answer_of_all_parts_tells_what_they_took_together() -> None:
     assert [one["embedding"] for one in json.loads(answer.body)["data"]] == [[0], [1], [2]]
     assert (answer.status, answer.key_name, answer.request_id) == (200, "key-0, key-1", "req-0")
     assert (answer.attempts, answer.tokens) == (6, 30)
-    assert fleet.options == [{"endpoint": "/v1/embeddings", **OPTIONS}] * 3
+    assert [{**one, "timeout_s": 5.0} for one in fleet.options] == [{"endpoint": "/v1/embeddings", **OPTIONS}] * 3
+    assert all(4 < one["timeout_s"] <= 5 for one in fleet.options)
 
 
 def test_parts_run_side_by_side() -> None:
@@ -88,6 +86,21 @@ def test_parts_run_side_by_side() -> None:
     arrived: list[int] = []
     everybody = asyncio.Event()
     assert send(SlowFleet(all_there)).status == 200
+
+
+def test_a_bounded_number_of_parts_is_under_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def count(number: int) -> Answer:
+        under_way.append(number)
+        await asyncio.sleep(0)
+        assert len(under_way) <= 2
+        under_way.remove(number)
+        return good(number)
+
+    under_way: list[int] = []
+    monkeypatch.setattr("keyfleet.calls.spread_sending.MOST_AT_ONCE", 2)
+    fleet = SlowFleet(count)
+    assert send(fleet).status == 200
+    assert len(fleet.options) == 3
 
 
 def test_one_failed_part_ends_the_call_without_waiting_for_the_others() -> None:
@@ -156,36 +169,3 @@ def test_a_caller_that_gives_up_takes_all_parts_back() -> None:
     fleet = SlowFleet(lambda number: never())
     asyncio.run(give_up())
     assert sorted(fleet.cancelled) == [0, 1, 2]
-
-
-def test_a_coroutine_runs_apart_from_the_callers_own_loop() -> None:
-    async def named() -> str:
-        return threading.current_thread().name
-
-    async def caller() -> str:
-        return run_apart(named())
-
-    assert asyncio.run(caller()) == "keyfleet-list"
-
-
-def test_an_interrupt_reaches_the_caller_at_once_and_ends_what_runs_apart() -> None:
-    ended = threading.Event()
-
-    async def wait_for_ever() -> None:
-        os.kill(os.getpid(), signal.SIGINT)  # to the process, as a terminal does: its main thread is woken
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    with pytest.raises(KeyboardInterrupt):
-        run_apart(wait_for_ever())
-    assert ended.wait(10)
-
-
-def test_an_error_apart_reaches_the_caller() -> None:
-    async def fail() -> None:
-        raise DeadlineExceeded("too late")
-
-    with pytest.raises(DeadlineExceeded, match="too late"):
-        run_apart(fail())

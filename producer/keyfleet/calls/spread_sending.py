@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import Future
-from typing import Any, Protocol, TypedDict, TypeVar
+from collections.abc import Sequence
+from typing import Protocol, TypedDict
 
 from keyfleet.calls.answer import Answer, Priority
 from keyfleet.calls.spreading import Spread, spread
 from keyfleet.errors import RequestTooLarge
 
-__all__ = ["SendOptions", "SendsCalls", "halves", "run_apart", "send_parts", "send_whole", "with_time_left"]
+__all__ = ["SendOptions", "SendsCalls", "halves", "send_parts", "send_whole", "with_time_left"]
 
-T = TypeVar("T")
+MOST_AT_ONCE = 2000
+"""Parts of one call that are under way at once: more would fill the broker's memory and bring nothing sooner."""
 
 
 class SendOptions(TypedDict):
@@ -85,8 +84,12 @@ async def send_parts(fleet: SendsCalls, endpoint: str, parts: Spread, options: S
     `tokens` are those of all parts together; the request id is the first part's. Raises what `asend` raises.
     """
 
+    began_s = time.monotonic()
+    room = asyncio.Semaphore(MOST_AT_ONCE)
+
     async def answer_of(body: bytes) -> Answer:
-        answer = await send_whole(fleet, endpoint, body, options)
+        async with room:
+            answer = await send_whole(fleet, endpoint, body, with_time_left(options, began_s))
         if answer.status >= 400:
             raise _PartFailed(answer)
         return answer
@@ -117,33 +120,3 @@ def _one_answer(parts: Spread, answers: Sequence[Answer]) -> Answer:
         attempts=sum(answer.attempts for answer in answers),
         tokens=sum(answer.tokens for answer in answers),
     )
-
-
-def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end on an event loop of its own, in a thread of its own: the caller's thread may have a loop.
-
-    A KeyboardInterrupt, or whatever else wakes the caller, cancels it and goes on to the caller at once.
-    """
-    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = Future()
-    ended: Future[T] = Future()
-
-    async def whole() -> T:
-        task = asyncio.ensure_future(coroutine)
-        started.set_result((asyncio.get_running_loop(), task))
-        return await task
-
-    def run() -> None:
-        try:
-            ended.set_result(asyncio.run(whole()))
-        except BaseException as error:  # goes to the caller, whatever it is
-            ended.set_exception(error)
-
-    thread = threading.Thread(target=run, name="keyfleet-list", daemon=True)
-    try:
-        thread.start()
-        return ended.result()
-    except BaseException:
-        if not ended.done():
-            loop, task = started.result()
-            loop.call_soon_threadsafe(task.cancel)
-        raise

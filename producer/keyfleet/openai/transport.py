@@ -7,7 +7,8 @@ import time
 from typing import Any, NoReturn
 
 from keyfleet.calls import Answer
-from keyfleet.calls.spread_sending import halves, run_apart, send_parts, send_whole, with_time_left
+from keyfleet.calls.apart import run_apart
+from keyfleet.calls.spread_sending import halves, send_parts, send_whole, with_time_left
 from keyfleet.calls.spreading import may_have_list, spread
 from keyfleet.errors import DeadlineExceeded, KeyfleetError, RequestTooLarge
 from keyfleet.openai.fleet_source import FleetSource

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from keyfleet.calls.spread_sending import run_apart
+from keyfleet.calls.apart import run_apart
 from keyfleet.config import Environment
 from keyfleet.openai_manager.many_calls import send_all
 from keyfleet.openai_manager.responses import Response
