@@ -18,7 +18,7 @@ from keyfleet.contract import Request
 from keyfleet.errors import InvalidRequest
 from keyfleet.running.accepting import Acceptor
 from keyfleet.running.admission import Admission
-from keyfleet.running.feeder import Feeder
+from keyfleet.running.feeder import ASIDE_BYTES, Feeder
 from keyfleet.running.window import OpenRequest, Window
 from support.events import wait_until
 
@@ -33,6 +33,10 @@ class Ledger:
     def __init__(self) -> None:
         self.accepted: list[tuple[str, str]] = []
         self.is_stopped = False
+        self.accepted_when_told: list[int] = []
+
+    def about_to_accept(self) -> None:
+        self.accepted_when_told.append(len(self.accepted))
 
     def accept(self, queue: str, requests: Sequence[Request]) -> bool:
         if not self.is_stopped:
@@ -68,6 +72,7 @@ class Case:
         self.lookahead_end: int | None = None
         self.limit_lines: int | None = None
         self.format: LineFormat = "bare"
+        self.aside_bytes = ASIDE_BYTES
         self.stopping = threading.Event()
         self._feeder: Feeder | None = None
         self.parser: LineParser | None = None
@@ -89,6 +94,8 @@ class Case:
             lookahead_end=lambda: self.lookahead_end,
             limit_lines=self.limit_lines,
             stopping=self.stopping,
+            aside_bytes=self.aside_bytes,
+            before_accept=self.ledger.about_to_accept,
         )
         self._feeder.start()
         return self._feeder
@@ -127,6 +134,25 @@ def test_every_line_is_accepted_once_under_its_number(cases: list[Case], path: P
     case.run()
     assert case.ledger.ids("m") == list(range(1, 701))
     assert len(case.window) == 700
+
+
+def test_whoever_has_to_make_lines_durable_is_told_before_they_are_accepted(cases: list[Case], path: Path) -> None:
+    cases.append(case := Case(path, [body("m") for _ in range(300)]))
+    case.run()
+    assert case.ledger.accepted_when_told[0] == 0
+    assert max(case.ledger.accepted_when_told) < 300
+    assert len(case.ledger.accepted_when_told) >= 3
+
+
+def test_no_more_is_read_than_may_be_set_aside(cases: list[Case], path: Path) -> None:
+    cases.append(case := Case(path, [body("m") for _ in range(5000)], requests=4))
+    case.aside_bytes = 24 * 100
+    feeder = case.start()
+    wait_until(lambda: feeder.set_aside > 100, "lines are set aside")
+    assert feeder.fed.line_number <= 4 + 100 + 2 * 256
+    for number in range(1, 5):
+        case.window.remove(str(number))
+    wait_until(lambda: case.ledger.ids() == list(range(1, 9)), "it goes on as there is room")
 
 
 def test_a_model_name_becomes_a_queue_name_that_redis_can_not_misread(cases: list[Case], path: Path) -> None:
