@@ -202,6 +202,15 @@ def test_a_failure_that_may_pass_spends_an_attempt_of_each_and_splits_them(case:
     )
 
 
+def test_in_an_outage_all_of_a_call_wait_so_that_the_next_probe_is_anothers(case: SharedCase) -> None:
+    case.refuses(503, "overloaded", "busy")
+    for _ in range(5):
+        case.delivered.clear()
+        case.clock.now_s = case.grant.asked_s
+        case.run()
+    assert all(one.delay_ms >= 4 * 1000 for one in case.results())
+
+
 def test_the_last_attempt_is_each_ones_own(case: SharedCase) -> None:
     case.options = JobOptions(max_attempts=2)
     case.attempts_of = {1: (BUSY,)}
