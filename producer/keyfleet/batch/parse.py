@@ -192,7 +192,8 @@ def _option_target(url: str) -> tuple[str | None, str]:
 def _endpoint_by_shape(number: int, body: dict[str, Any]) -> str:
     endpoint = endpoint_for_shape(body)
     if endpoint is None:
-        _refuse(number, "unknown_shape", None, f"has none of {', '.join(SHAPES)}; expected one of them, or --url")
+        named = "the endpoint by name (--url; in a program endpoint=…)"
+        _refuse(number, "unknown_shape", None, f"has none of {', '.join(SHAPES)}; expected one of them, or {named}")
     return endpoint
 
 
