@@ -15,8 +15,8 @@ import redis
 from keyfleet import redis_keys
 from keyfleet.broker import ServerWatch
 from keyfleet.config import Settings
-from keyfleet.contract import CALLER_GONE, AttemptError, Outcome
-from keyfleet.fleet_jobs import FleetJobs, adoption, assembly, desk, oversight, runner
+from keyfleet.contract import CALLER_GONE, AttemptError, Outcome, Request
+from keyfleet.fleet_jobs import FleetJobs, Job, JobChoices, adoption, assembly, desk, oversight, runner
 from keyfleet.jobs import cancel_job, purge_job, withdraw_job
 from keyfleet.jobs.listing import read_records
 from keyfleet.ledger import Finish, JobLedger, JobRecord, Transitions
@@ -26,8 +26,9 @@ from keyfleet.running import ending, fleet_watch, job_run
 from keyfleet.running.backend import Backend
 from keyfleet.running.fleet_status import FleetStatus
 from keyfleet.tickets import TicketOffice, make_app
+from support.events import wait_until
 
-__all__ = ["FLEET", "QUEUE", "JobsCase", "body", "jobs_case"]
+__all__ = ["FLEET", "QUEUE", "JobsCase", "a_request", "body", "jobs_case"]
 
 FLEET, QUEUE = "main", "m"
 
@@ -51,6 +52,11 @@ WORKER = {
 def body(text: str = "p", **more: Any) -> dict[str, Any]:
     """A request that every case takes."""
     return {"model": QUEUE, "prompt": text, "max_tokens": 1, **more}
+
+
+def a_request(number: int) -> Request:
+    """One as a producer would have accepted it."""
+    return Request(str(number), "/v1/completions", QUEUE, b"{}", 1)
 
 
 class _Backend(Backend):
@@ -97,6 +103,14 @@ class JobsCase:
         self.jobs = FleetJobs(lambda: opened)
         self._stack.callback(self.jobs.close)
         return self.jobs
+
+    def submit(self, count: int, **choices: Any) -> Job:
+        """Begin a job of `count` rows."""
+        return self.jobs.submit((body(f"row {number}") for number in range(count)), JobChoices(**choices))
+
+    def wait_for_open(self, job: Job, count: int) -> None:
+        """Wait until the ledger holds `count` requests of a job."""
+        wait_until(lambda: len(self.open_ids(job.id)) == count, f"{count} requests are accepted")
 
     def open_ids(self, job_id: str | None = None, fleet: str = FLEET) -> list[str]:
         """The line numbers of requests that the ledger holds, of one job or of all."""

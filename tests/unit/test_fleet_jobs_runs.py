@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -13,32 +12,21 @@ from typing import Any, cast
 
 import pytest
 
-from keyfleet import redis_keys
-from keyfleet.contract import Request
 from keyfleet.errors import DeadlineExceeded, FleetClosed, InputError, JobCancelled, JobNotFound, ProviderError
-from keyfleet.fleet_jobs import Job, JobChoices, assembly, intake
+from keyfleet.fleet_jobs import JobChoices, assembly, intake
 from keyfleet.fleet_jobs.deadline import Expiry, JobAdmission
-from keyfleet.fleet_jobs.remote_job import RemoteJob
 from keyfleet.jobs import cancel_job
-from keyfleet.ledger import JobFacts, JobLedger, JobOptions
+from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.redis_keys import QueueKeys
 from support.events import wait_until
-from support.jobs_case import FLEET, QUEUE, JobsCase, body, jobs_case
+from support.jobs_case import FLEET, QUEUE, JobsCase, a_request, body, jobs_case
 
 __all__ = ["jobs_case"]
 
 
-def submit(case: JobsCase, count: int, **choices: Any) -> Job:
-    return case.jobs.submit((body(f"row {number}") for number in range(count)), JobChoices(**choices))
-
-
-def wait_for_open(case: JobsCase, job: Job, count: int) -> None:
-    wait_until(lambda: len(case.open_ids(job.id)) == count, f"{count} requests are accepted")
-
-
 def test_a_job_gives_each_request_its_answer_and_ends(jobs_case: JobsCase) -> None:
-    job = submit(jobs_case, 5, name="nightly", row_id="prompt")
-    wait_for_open(jobs_case, job, 5)
+    job = jobs_case.submit(5, name="nightly", row_id="prompt")
+    jobs_case.wait_for_open(job, 5)
     assert jobs_case.record(job.id).facts.name == "nightly"
     assert jobs_case.record(job.id).facts.format == "fleet"
     jobs_case.fail(job.id, "2")
@@ -79,8 +67,8 @@ def test_what_is_under_way_is_bounded_by_the_window_and_the_generator_is_read_as
 
 def test_urgent_jobs_and_their_deadline_are_told_to_the_ledger(jobs_case: JobsCase) -> None:
     until = datetime.now(timezone.utc) + timedelta(hours=1)
-    job = submit(jobs_case, 1, priority="urgent", deadline=until)
-    wait_for_open(jobs_case, job, 1)
+    job = jobs_case.submit(1, priority="urgent", deadline=until)
+    jobs_case.wait_for_open(job, 1)
     keys = QueueKeys(FLEET, QUEUE)
     assert jobs_case.client.zcard(keys.ready_urgent) == 1
     (place,) = cast("list[bytes]", jobs_case.client.hvals(keys.places))
@@ -105,7 +93,7 @@ def test_the_deadline_ends_what_no_worker_holds_and_what_is_read_later(
         yield body("late")
 
     job = jobs_case.jobs.submit(rows(), JobChoices(deadline=3600, row_id="prompt"))
-    wait_for_open(jobs_case, job, 2)
+    jobs_case.wait_for_open(job, 2)
     jobs_case.hold(job.id, "1")
     late_s[0] = 3600.0
     wait_until(lambda: job.counts.expired == 1, "the other has ended")
@@ -120,8 +108,8 @@ def test_the_deadline_ends_what_no_worker_holds_and_what_is_read_later(
 
 
 def test_cancelling_waits_for_calls_in_flight_and_ends_all_else(jobs_case: JobsCase) -> None:
-    job = submit(jobs_case, 4, ordered=True)
-    wait_for_open(jobs_case, job, 4)
+    job = jobs_case.submit(4, ordered=True)
+    jobs_case.wait_for_open(job, 4)
     jobs_case.hold(job.id, "3")
     job.cancel()
     wait_until(lambda: jobs_case.open_ids(job.id) == ["3"], "what waits is taken back")
@@ -138,8 +126,8 @@ def test_cancelling_waits_for_calls_in_flight_and_ends_all_else(jobs_case: JobsC
 
 
 def test_a_job_that_was_cancelled_by_others_ends_as_well(jobs_case: JobsCase) -> None:
-    job = submit(jobs_case, 3)
-    wait_for_open(jobs_case, job, 3)
+    job = jobs_case.submit(3)
+    jobs_case.wait_for_open(job, 3)
     cancel_job(jobs_case.client, FLEET, job.id, declare_flags=False)
     assert job.wait(timeout_s=30).cancelled == 3
 
@@ -147,8 +135,8 @@ def test_a_job_that_was_cancelled_by_others_ends_as_well(jobs_case: JobsCase) ->
 def test_a_closed_fleet_leaves_jobs_that_another_goes_on_with(
     jobs_case: JobsCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = submit(jobs_case, 4)
-    wait_for_open(jobs_case, job, 4)
+    job = jobs_case.submit(4)
+    jobs_case.wait_for_open(job, 4)
     jobs_case.answer(job.id, ["2"])
     wait_until(lambda: job.counts.succeeded == 1, "one is recorded")
     jobs_case.jobs.close()
@@ -164,7 +152,7 @@ def test_a_closed_fleet_leaves_jobs_that_another_goes_on_with(
     assert (again.counts.open, again.counts.total, again.is_done) == (3, 4, False)
     with pytest.raises(TimeoutError):
         again.wait(timeout_s=0.01)
-    wait_for_open(jobs_case, again, 3)
+    jobs_case.wait_for_open(again, 3)
     assert jobs_case.open_ids() == ["1", "3", "4"]
     jobs_case.answer_all(job.id)
     assert again.wait(timeout_s=30).succeeded == 4
@@ -172,8 +160,8 @@ def test_a_closed_fleet_leaves_jobs_that_another_goes_on_with(
 
 
 def test_a_job_that_nobody_runs_is_cancelled_by_whoever_has_its_files(jobs_case: JobsCase) -> None:
-    job = submit(jobs_case, 3)
-    wait_for_open(jobs_case, job, 3)
+    job = jobs_case.submit(3)
+    jobs_case.wait_for_open(job, 3)
     jobs_case.jobs.close()
     again = jobs_case.begin_again().job(job.id)
     again.cancel()
@@ -181,12 +169,12 @@ def test_a_job_that_nobody_runs_is_cancelled_by_whoever_has_its_files(jobs_case:
 
 
 def test_a_job_that_is_deleted_leaves_nothing_that_could_be_sent(jobs_case: JobsCase) -> None:
-    job = submit(jobs_case, 3)
-    wait_for_open(jobs_case, job, 3)
+    job = jobs_case.submit(3)
+    jobs_case.wait_for_open(job, 3)
     jobs_case.jobs.close()
     ledger = JobLedger(jobs_case.client, FLEET, job.id, JobOptions(), declare_flags=False)
     ledger.open(begins=True)
-    ledger.accept(QUEUE, [request(1), request(2)])  # as if the program had been killed
+    ledger.accept(QUEUE, [a_request(1), a_request(2)])  # as if the program had been killed
     again = jobs_case.begin_again().job(job.id)
     again.delete()
     assert jobs_case.open_ids() == []
@@ -196,8 +184,8 @@ def test_a_job_that_is_deleted_leaves_nothing_that_could_be_sent(jobs_case: Jobs
 
 
 def test_failed_requests_are_sent_again_by_reason(jobs_case: JobsCase) -> None:
-    job = submit(jobs_case, 3)
-    wait_for_open(jobs_case, job, 3)
+    job = jobs_case.submit(3)
+    jobs_case.wait_for_open(job, 3)
     with pytest.raises(InputError, match="isn't done"):
         job.retry_failed()
     jobs_case.fail(job.id, "1", "slow")
@@ -215,12 +203,12 @@ def test_failed_requests_are_sent_again_by_reason(jobs_case: JobsCase) -> None:
 
 
 def test_a_job_is_taken_over_from_a_fleet_of_another_name_with_what_that_has_of_it(jobs_case: JobsCase) -> None:
-    job = submit(jobs_case, 4)
-    wait_for_open(jobs_case, job, 4)
+    job = jobs_case.submit(4)
+    jobs_case.wait_for_open(job, 4)
     ledger = JobLedger(jobs_case.client, FLEET, job.id, JobOptions(), declare_flags=False)
     jobs_case.jobs.close()
     ledger.open(begins=True)
-    ledger.accept(QUEUE, [request(1), request(2)])  # as if the program had been killed
+    ledger.accept(QUEUE, [a_request(1), a_request(2)])  # as if the program had been killed
     jobs_case.answer(job.id, ["1"])
     jobs_case.begin_again("other")
     again = jobs_case.jobs.job(job.id)
@@ -232,102 +220,3 @@ def test_a_job_is_taken_over_from_a_fleet_of_another_name_with_what_that_has_of_
     again.cancel()
     counts = again.wait(timeout_s=30)
     assert (counts.succeeded, counts.cancelled) == (1, 3)
-
-
-def request(number: int) -> Request:
-    return Request(str(number), "/v1/completions", QUEUE, b"{}", 1)
-
-
-def test_a_job_of_another_host_can_be_counted_waited_for_and_cancelled(jobs_case: JobsCase) -> None:
-    facts = JobFacts("far", "/there/jobs/cc33/input.jsonl", "/there/jobs/cc33/results.jsonl", "far-host", "fleet")
-    ledger = JobLedger(jobs_case.client, FLEET, "cc33", JobOptions(), facts=facts, declare_flags=False)
-    ledger.open(begins=True)
-    ledger.say_alive()
-    ledger.accept(QUEUE, [request(1), request(2)])
-    job = jobs_case.jobs.job("far")
-    assert isinstance(job, RemoteJob)
-    assert (job.id, job.name, job.counts.total, job.is_done) == ("cc33", "far", 2, False)
-    for act in (job.__iter__, job.__aiter__, job.retry_failed, job.delete):
-        with pytest.raises(InputError, match=r"on far-host \(/there/jobs/cc33\)"):
-            act()
-    with pytest.raises(TimeoutError):
-        job.wait(timeout_s=0.01)
-    jobs_case.answer("cc33", ["1"])
-    job.cancel()
-    assert jobs_case.open_ids() == []
-    assert job.wait(timeout_s=1).succeeded == 1
-
-
-def test_a_name_that_means_no_job_is_said_so(jobs_case: JobsCase) -> None:
-    with pytest.raises(JobNotFound, match="nothing: there is no such job"):
-        jobs_case.jobs.job("nothing")
-
-
-def test_a_map_that_is_left_keeps_nothing(jobs_case: JobsCase) -> None:
-    results = jobs_case.jobs.map((body(str(number)) for number in range(5)), JobChoices())
-    assert not (jobs_case.state_dir / "jobs").exists()  # nothing begins before the first result is asked for
-
-    def answer() -> None:
-        wait_until(lambda: len(jobs_case.open_ids()) == 5, "it is fed")
-        jobs_case.answer(jobs_case.job_of_open(), ["3"])
-
-    thread = threading.Thread(target=answer)
-    thread.start()
-    assert next(results).index == 2
-    thread.join()
-    results.close()
-    wait_until(lambda: not list((jobs_case.state_dir / "jobs").iterdir()), "its directory is gone")
-    assert jobs_case.open_ids() == []
-    assert not jobs_case.jobs._runners
-
-
-def test_what_was_dropped_as_nobodys_is_fed_again_while_its_loop_goes_on(jobs_case: JobsCase) -> None:
-    results = jobs_case.jobs.map([body("a"), body("b")], JobChoices(ordered=True))
-    heard: list[bool] = []
-
-    def work() -> None:
-        wait_until(lambda: len(jobs_case.open_ids()) == 2, "it is fed")
-        job_id = jobs_case.job_of_open()
-        wait_until(lambda: jobs_case.client.zscore(redis_keys.callers(FLEET), job_id), "its process is heard")
-        heard.append(True)
-        jobs_case.drop(job_id, "1")
-        wait_until(lambda: len(jobs_case.open_ids()) == 2, "it is fed again")
-        jobs_case.answer_all(job_id)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert [(result.index, result.ok) for result in results] == [(0, True), (1, True)]
-    thread.join()
-    assert heard
-
-
-def test_a_loop_whose_fleet_is_closed_never_looks_as_if_it_had_ended_well(jobs_case: JobsCase) -> None:
-    results = jobs_case.jobs.map((body(str(number)) for number in range(5)), JobChoices())
-
-    def close() -> None:
-        wait_until(lambda: len(jobs_case.open_ids()) == 5, "it is fed")
-        jobs_case.jobs.close()
-
-    thread = threading.Thread(target=close)
-    thread.start()
-    with pytest.raises(FleetClosed):
-        list(results)
-    thread.join()
-    assert not list((jobs_case.state_dir / "jobs").iterdir())
-    assert jobs_case.open_ids() == []
-
-
-def test_awaiting_a_job_leaves_no_thread_behind_when_its_task_is_cancelled(jobs_case: JobsCase) -> None:
-    job = submit(jobs_case, 1)
-
-    async def program() -> None:
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(_awaited(job), 0.05)
-
-    asyncio.run(program())  # would not end before a thread that waits for the job
-    assert not job.is_done
-    jobs_case.answer(job.id, jobs_case.open_ids() or ["1"])
-
-
-async def _awaited(job: Job) -> Any:
-    return await job

@@ -18,7 +18,7 @@ from keyfleet.fleet_jobs.assembly import OpenedFleet, Task
 from keyfleet.fleet_jobs.finding import find_folder, find_record
 from keyfleet.fleet_jobs.folder import JobFolder, JobSpec
 from keyfleet.fleet_jobs.job import Job
-from keyfleet.fleet_jobs.job_async import results, rows_of
+from keyfleet.fleet_jobs.job_async import AsyncRows, results
 from keyfleet.fleet_jobs.options import JobChoices, check_requests
 from keyfleet.fleet_jobs.remote_job import RemoteJob
 from keyfleet.fleet_jobs.runner import JobRunner
@@ -237,7 +237,7 @@ class FleetJobs:
 
 def _rows(requests: Iterable[object] | AsyncIterable[object]) -> Iterable[object]:
     if isinstance(requests, AsyncIterable):
-        return rows_of(requests, asyncio.get_running_loop())
+        return AsyncRows(requests, asyncio.get_running_loop())
     return requests
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from keyfleet.batch import durable
 from keyfleet.batch.lines import InputLine, InputLines
 from keyfleet.fleet_jobs.folder import InputEnd, JobFolder
+from keyfleet.fleet_jobs.job_async import AsyncRows
 from keyfleet.fleet_jobs.rows import RowId, RowWriter
 
 __all__ = ["Intake", "SpooledLines"]
@@ -63,6 +64,8 @@ class Intake:
             if self.end is None:
                 self._finish(is_complete=False)
             self._changed.notify_all()
+        if isinstance(self._requests, AsyncRows):
+            self._requests.stop()
 
     def sync(self) -> None:
         """What was written is on the disk itself from now on: accepted requests survive a power cut with their rows."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keyfleet.fleet_jobs.counts import JobCounts
     from keyfleet.fleet_jobs.job import Job
     from keyfleet.results import Result
 
-__all__ = ["ended", "results", "rows_of"]
-
-T = TypeVar("T")
+__all__ = ["AsyncRows", "ended", "results"]
 
 LOOK_S = 0.05
 """Interval of looking for new results where there are none (s)."""
@@ -44,24 +43,40 @@ async def results(job: Job) -> AsyncGenerator[Result, None]:
         passage.close()
 
 
-def rows_of(requests: AsyncIterable[T], loop: asyncio.AbstractEventLoop) -> Iterator[T]:
+class AsyncRows:
     """What an asynchronous iterable gives, for a thread beside its event loop."""
-    rows = requests.__aiter__()
 
-    async def following() -> object:
+    def __init__(self, requests: AsyncIterable[object], loop: asyncio.AbstractEventLoop) -> None:
+        self._rows = requests.__aiter__()
+        self._loop = loop
+        self._asked: Future[object] | None = None
+        self._is_stopped = False
+
+    def __iter__(self) -> AsyncRows:
+        return self
+
+    def __next__(self) -> object:
+        if self._is_stopped:
+            raise StopIteration
+        asking = self._ask()
         try:
-            return await rows.__anext__()
+            self._asked = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        except RuntimeError:  # the loop is closed
+            asking.close()
+            raise
+        row = self._asked.result()
+        if row is _END:
+            raise StopIteration
+        return row
+
+    def stop(self) -> None:
+        """Wait for no further row: what the iterable waits for is cancelled. Doesn't wait."""
+        self._is_stopped = True
+        if self._asked is not None and not self._loop.is_closed():
+            self._asked.cancel()
+
+    async def _ask(self) -> object:
+        try:
+            return await self._rows.__anext__()
         except StopAsyncIteration:
             return _END
-
-    while (row := _result_of(following, loop)) is not _END:
-        yield row  # type: ignore[misc]
-
-
-def _result_of(make: Callable[[], object], loop: asyncio.AbstractEventLoop) -> object:
-    coroutine = make()
-    try:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()  # type: ignore[arg-type]
-    except RuntimeError:
-        coroutine.close()  # type: ignore[attr-defined]
-        raise
