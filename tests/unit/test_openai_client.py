@@ -12,7 +12,6 @@ import pytest
 
 from keyfleet.errors import ConfigurationError, RequestTooLarge
 from keyfleet.openai import AsyncOpenAI, OpenAI
-from keyfleet.openai.fleet_source import _SharedFleet
 from support.fake_fleet import FakeFleet, Sent, answer
 
 CHAT: Any = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -36,26 +35,6 @@ def reply(sent: Sent) -> Any:
 @pytest.fixture
 def fleet() -> FakeFleet:
     return FakeFleet(reply, lanes=2)
-
-
-class MakeFleet:
-    """Gives the test's fleet to whoever makes one, and notes with which arguments."""
-
-    def __init__(self, fleet: FakeFleet) -> None:
-        self._fleet = fleet
-        self.asked: list[dict[str, Any]] = []
-
-    def __call__(self, **options: Any) -> FakeFleet:
-        self.asked.append(options)
-        return self._fleet
-
-
-@pytest.fixture
-def make_fleet(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch) -> MakeFleet:
-    make = MakeFleet(fleet)
-    monkeypatch.setattr("keyfleet.openai.fleet_source._make_fleet", make)
-    monkeypatch.setattr("keyfleet.openai.fleet_source._SHARED", _SharedFleet())
-    return make
 
 
 @pytest.fixture
@@ -105,13 +84,6 @@ def test_arguments_that_would_go_round_the_fleet_are_refused(fleet: FakeFleet, a
     with pytest.raises(ConfigurationError, match=f"{argument}: can't be given") as caught:
         OpenAI(fleet=fleet, **given)
     assert caught.value.setting == argument
-
-
-def test_a_fleet_and_what_would_make_one_exclude_each_other(fleet: FakeFleet, client: OpenAI) -> None:
-    with pytest.raises(ConfigurationError, match="leave out broker_url and keys"):
-        OpenAI(fleet=fleet, keys=["sk-1"])
-    with pytest.raises(ConfigurationError, match="has its fleet"):
-        OpenAI(keys=["sk-1"], http_client=client._client)
 
 
 def test_an_unknown_argument_is_refused_as_the_official_client_does(fleet: FakeFleet) -> None:
@@ -243,32 +215,6 @@ def test_the_event_loop_never_waits_for_the_keys_to_be_counted(
     asyncio.run(use())
     assert asked_by
     assert threading.main_thread().name not in asked_by
-
-
-def test_what_is_no_fleet_is_refused() -> None:
-    wrong: Any = "keys.yaml"
-    with pytest.raises(ConfigurationError, match=r"fleet: expected a keyfleet\.Fleet, not str"):
-        OpenAI(fleet=wrong)
-
-
-def test_a_client_closes_only_a_fleet_of_its_own(fleet: FakeFleet, make_fleet: MakeFleet) -> None:
-    OpenAI(fleet=fleet).close()
-    assert not fleet.is_closed
-    OpenAI(keys=["sk-1"], broker_url="redis://b").close()
-    assert make_fleet.asked == [{"keys": ["sk-1"], "broker_url": "redis://b"}]
-    assert fleet.is_closed
-
-
-def test_clients_without_a_fleet_share_one_which_is_made_at_the_first_call(
-    fleet: FakeFleet, make_fleet: MakeFleet
-) -> None:
-    first, second = OpenAI(), OpenAI()
-    assert make_fleet.asked == []
-    chat(first)
-    first.close()
-    chat(second)
-    assert make_fleet.asked == [{}]
-    assert not fleet.is_closed
 
 
 def test_the_asynchronous_client_does_the_same(fleet: FakeFleet) -> None:

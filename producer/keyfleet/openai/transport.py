@@ -66,6 +66,7 @@ class _SyncTransport(HTTP.BaseTransport):
 class _AsyncTransport(HTTP.AsyncBaseTransport):
     def __init__(self, source: FleetSource) -> None:
         self._source = source
+        self._is_made = False
 
     async def handle_async_request(self, request: Any) -> Any:
         try:
@@ -77,7 +78,11 @@ class _AsyncTransport(HTTP.AsyncBaseTransport):
             return _response(_reply_or_raise(error, request), request)
 
     async def _send(self, call: FleetCall) -> Answer:
-        """`lanes` may have to start the fleet, and lists may be long: neither may hold up the event loop."""
+        """Making the fleet imports much, `lanes` may have to start it, and lists may be long: none of this may hold up
+        the event loop."""
+        if not self._is_made:
+            await asyncio.to_thread(self._source.get)
+            self._is_made = True
         fleet = self._source.get()
         parts = None
         if may_have_list(call.endpoint):
