@@ -28,7 +28,8 @@ SPEC = JobSpec("aa11", "main", "here", 5.0, "nightly", "/v1/embeddings", deadlin
 
 def make_folder(state_dir: Path, spec: JobSpec = SPEC) -> JobFolder:
     folder = JobFolder(state_dir / "jobs" / spec.job_id)
-    folder.create(spec)
+    folder.create()
+    folder.write_spec(spec)
     return folder
 
 
@@ -212,7 +213,9 @@ def test_what_is_kept_long_enough_is_removed_and_nothing_that_runs(tmp_path: Pat
     done.finish()
     left = Written(JobFolder(tmp_path / "jobs" / "left"), 1)
     left.files.close()
-    assert sweep_after(tmp_path, 0) == {"done", "left", "runs", "mapped"}
+    JobFolder(tmp_path / "jobs" / "unbegun").create()
+    assert find_folder(tmp_path, "unbegun") is None
+    assert sweep_after(tmp_path, 0) == {"done", "left", "runs", "mapped", "unbegun"}
     assert sweep_after(tmp_path, 0.1) == {"done", "left", "runs"}
     assert sweep_after(tmp_path, 7.1) == {"left", "runs"}
     assert sweep_after(tmp_path, 14.1) == {"runs"}

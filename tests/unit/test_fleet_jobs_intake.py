@@ -13,7 +13,7 @@ import pytest
 
 from keyfleet.batch import durable
 from keyfleet.fleet_jobs import intake as intake_module
-from keyfleet.fleet_jobs.folder import InputEnd, JobFolder, JobSpec
+from keyfleet.fleet_jobs.folder import InputEnd, JobFolder
 from keyfleet.fleet_jobs.intake import Intake, SpooledLines
 from support.events import wait_until
 
@@ -21,7 +21,7 @@ from support.events import wait_until
 @pytest.fixture
 def folder(tmp_path: Path) -> JobFolder:
     found = JobFolder(tmp_path / "jobs" / "aa11")
-    found.create(JobSpec("aa11", "main", "here", 1.0))
+    found.create()
     return found
 
 

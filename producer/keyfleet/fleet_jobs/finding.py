@@ -21,7 +21,8 @@ SHOWN_CHARACTERS = 8
 def find_folder(state_dir: Path, name: str) -> tuple[JobFolder, JobSpec] | None:
     """The job of this host that is meant; of several with this name the one begun last. Raises JobNotFound where a
     beginning of an id is that of several."""
-    found = [(folder, spec) for folder in all_folders(state_dir) if (spec := _spec(folder)) is not None]
+    folders = [folder for folder in all_folders(state_dir) if folder.is_begun]
+    found = [(folder, spec) for folder in folders if (spec := _spec(folder)) is not None]
     by_id = [one for one in found if name and one[1].job_id.startswith(name)]
     exact = [one for one in by_id if one[1].job_id == name]
     if exact:

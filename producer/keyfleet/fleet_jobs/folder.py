@@ -80,14 +80,19 @@ class JobFolder:
     def _end(self) -> Path:
         return self.path / "input.end.json"
 
-    def create(self, spec: JobSpec) -> None:
-        """Make the directory, with nothing read yet."""
+    @property
+    def is_begun(self) -> bool:
+        """Whether it says what its job is; before that nobody else may touch it."""
+        return self._spec.exists()
+
+    def create(self) -> None:
+        """Make the directory, with nothing read yet. `write_spec` makes it a job's, once the job is locked."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.mkdir(mode=0o700)
             self.path.chmod(0o700)
             os.close(durable.open_for_append(self.input))
-            self.write_spec(spec)
+            durable.sync_directory(self.path.parent)
         except OSError as error:
             raise InputError(f"{self.path}: a job can't be kept there: {error.strerror}") from error
 
@@ -145,11 +150,11 @@ class JobFolder:
 
 
 def all_folders(state_dir: Path) -> list[JobFolder]:
-    """All jobs that are kept."""
+    """All directories of jobs, those too that have only just been made."""
     parent = state_dir / "jobs"
     if not parent.is_dir():
         return []
-    return [JobFolder(path) for path in sorted(parent.iterdir()) if (path / "job.json").exists()]
+    return [JobFolder(path) for path in sorted(parent.iterdir()) if path.is_dir()]
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -50,7 +50,6 @@ class Intake:
         self.rows = 0
         self.end: InputEnd | None = None
         self.failure: BaseException | None = None
-        self.note = ""
         self._thread = threading.Thread(target=self._run, name="keyfleet-intake", daemon=True)
 
     def start(self) -> None:
@@ -141,10 +140,11 @@ class Intake:
                         raise
                     with contextlib.suppress(OSError):
                         durable.cut(self._fd, self._written_bytes)
-                    self.note = f"{self._folder.path} is full ({error.strerror})"
+                    logger.warning(
+                        "%s is full (%s); reading goes on when there is room", self._folder.path, error.strerror
+                    )
                     self._changed.wait(FULL_S)
                 else:
-                    self.note = ""
                     self._written_bytes += len(line)
                     self.rows += 1
                     return

@@ -108,8 +108,9 @@ class Job:
         with display(progress) as shown:
             while not self.go_on():
                 runner = self._owner.runner(self.id)
-                snapshot = runner.snapshot if runner is not None and not runner.is_over else None
-                shown.show(snapshot or followed_snapshot(self.counts, self._owner.status()))
+                if progress:
+                    snapshot = runner.snapshot if runner is not None and not runner.is_over else None
+                    shown.show(snapshot or followed_snapshot(self.counts, self._owner.status()))
                 left_s = SHOW_S if until_s is None else min(SHOW_S, until_s - time.monotonic())
                 if left_s <= 0:
                     raise TimeoutError(f"job {self.id[:8]} was not done within {timeout_s:g} s; it goes on")

@@ -68,7 +68,8 @@ class RemoteJob(Job):
         pause = threading.Event()
         with display(progress) as shown:
             while not self.go_on():
-                shown.show(followed_snapshot(self.counts, self._owner.status()))
+                if progress:
+                    shown.show(followed_snapshot(self.counts, self._owner.status()))
                 left_s = LOOK_S if until_s is None else min(LOOK_S, until_s - time.monotonic())
                 if left_s <= 0:
                     raise TimeoutError(f"job {self.id[:8]} was not done within {timeout_s:g} s; it goes on")

@@ -17,7 +17,8 @@ __all__ = ["sweep"]
 logger = logging.getLogger(__name__)
 
 EPHEMERAL_S = 60.0
-"""How long a job of `map` stays whose process is gone (s): one that has just begun may not be locked yet."""
+"""How long a job stays that is of no use, since it was one of `map` or had not quite begun, and whose process is gone
+(s): one that has just begun may not be locked yet."""
 
 
 def sweep(state_dir: Path, settings: Settings, *, clock: Callable[[], float] = time.time) -> int:
@@ -34,7 +35,7 @@ def sweep(state_dir: Path, settings: Settings, *, clock: Callable[[], float] = t
 
 def _kept_s(folder: JobFolder, settings: Settings) -> float:
     try:
-        if folder.spec().is_ephemeral:
+        if not folder.is_begun or folder.spec().is_ephemeral:
             return EPHEMERAL_S
         tail = JournalTail(folder.paths.journal)
         tail.look()

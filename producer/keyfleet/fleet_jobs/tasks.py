@@ -30,11 +30,12 @@ TRIES = 5
 def task_of_new(fleet: OpenedFleet, spec: JobSpec, requests: Iterable[object], row_id: RowId) -> Task:
     """A job that begins. Raises InputError where it can't be kept."""
     folder = JobFolder(fleet.backend.settings.state_dir / "jobs" / spec.job_id)
-    folder.create(spec)
+    folder.create()
     intake = Intake(requests, row_id, folder)
     try:
         lines = SpooledLines(folder.input, intake)
         files = new_job(lines, folder.results, "fleet", spec.job_id, _options(spec))
+        folder.write_spec(spec)
     except BaseException:
         intake.close()
         folder.remove()
