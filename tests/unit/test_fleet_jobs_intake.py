@@ -130,7 +130,7 @@ def test_what_the_iterable_raises_ends_reading_and_is_kept(folder: JobFolder) ->
 
 
 def test_a_disk_that_is_full_is_waited_for_and_leaves_no_torn_row(
-    folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+    folder: JobFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(intake_module, "FULL_S", 0.005)
     real, full = durable.append, [True, True, False]
@@ -145,6 +145,7 @@ def test_a_disk_that_is_full_is_waited_for_and_leaves_no_torn_row(
     with Case(folder, [{"n": 1}, {"n": 2}]) as case:
         assert case.read_to_end() == [1, 2]
     assert folder.mend_input() == 2
+    assert caplog.text.count("is full; reading goes on when there is room") == 1
 
 
 def test_rows_are_on_the_disk_before_they_are_accepted(folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:

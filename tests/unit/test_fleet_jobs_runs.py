@@ -15,6 +15,7 @@ import pytest
 from keyfleet.errors import DeadlineExceeded, FleetClosed, InputError, JobCancelled, JobNotFound, ProviderError
 from keyfleet.fleet_jobs import JobChoices, assembly, intake
 from keyfleet.fleet_jobs.deadline import Expiry, JobAdmission
+from keyfleet.fleet_jobs.folder import JobFolder, JobSpec
 from keyfleet.jobs import cancel_job
 from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.redis_keys import QueueKeys
@@ -63,6 +64,16 @@ def test_what_is_under_way_is_bounded_by_the_window_and_the_generator_is_read_as
         answered += len(under_way)
         jobs_case.answer(job.id, under_way)
     assert (most <= 20, answered, job.counts.succeeded) == (True, 300, 300)
+
+
+def test_a_job_that_can_not_begin_leaves_nothing(jobs_case: JobsCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: JobFolder, spec: JobSpec) -> None:
+        raise InputError("no room")
+
+    monkeypatch.setattr(JobFolder, "write_spec", refuse)
+    with pytest.raises(InputError, match="no room"):
+        jobs_case.submit(1)
+    assert not list((jobs_case.state_dir / "jobs").iterdir())
 
 
 def test_urgent_jobs_and_their_deadline_are_told_to_the_ledger(jobs_case: JobsCase) -> None:

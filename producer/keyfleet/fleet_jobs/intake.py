@@ -46,6 +46,7 @@ class Intake:
         self._synced_bytes = 0
         self._fed_rows = self._fed_bytes = 0
         self._stopping = False
+        self._is_full = False
         self._fd = durable.open_for_append(folder.input)
         self.rows = 0
         self.end: InputEnd | None = None
@@ -140,11 +141,12 @@ class Intake:
                         raise
                     with contextlib.suppress(OSError):
                         durable.cut(self._fd, self._written_bytes)
-                    logger.warning(
-                        "%s is full (%s); reading goes on when there is room", self._folder.path, error.strerror
-                    )
+                    if not self._is_full:
+                        logger.warning("%s is full; reading goes on when there is room", self._folder.path)
+                    self._is_full = True
                     self._changed.wait(FULL_S)
                 else:
+                    self._is_full = False
                     self._written_bytes += len(line)
                     self.rows += 1
                     return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from operator import length_hint
 from typing import TypeVar
 
@@ -31,15 +32,15 @@ def task_of_new(fleet: OpenedFleet, spec: JobSpec, requests: Iterable[object], r
     """A job that begins. Raises InputError where it can't be kept."""
     folder = JobFolder(fleet.backend.settings.state_dir / "jobs" / spec.job_id)
     folder.create()
-    intake = Intake(requests, row_id, folder)
-    try:
+    with ExitStack() as undoing:
+        undoing.callback(folder.remove)
+        intake = Intake(requests, row_id, folder)
+        undoing.callback(intake.close)
         lines = SpooledLines(folder.input, intake)
         files = new_job(lines, folder.results, "fleet", spec.job_id, _options(spec))
+        undoing.callback(files.close)
         folder.write_spec(spec)
-    except BaseException:
-        intake.close()
-        folder.remove()
-        raise
+        undoing.pop_all()
     return Task(folder, spec, fleet, files, intake, expected_rows=length_hint(requests) or None)
 
 
