@@ -79,6 +79,7 @@ def _run_options(record: JobRecord, reasons: tuple[str, ...], given: dict[str, A
         ordered=begun.ordered,
         retry_failed=True,
         retry_reasons=reasons,
+        retried_fleet=record.fleet,
         stop_early=settings.stop_early,
         pack_inputs=settings.pack_inputs if settings.pack else None,
         **run_part(given),

@@ -86,8 +86,8 @@ def open_connection(
     ledger = _job_ledger(client, backend.settings, files, facts)
     into = None
     if facts.retry_of:
-        is_shared = backend.server is None
-        into = (backend.settings.fleet if is_shared else run_fleet(facts.retry_of), facts.retry_of)
+        own_fleet = backend.settings.fleet if backend.server is None else run_fleet(facts.retry_of)
+        into = (options.retried_fleet or own_fleet, facts.retry_of)
     connection = Connection(backend, client, watch, ledger, into)
     stack.callback(connection.forget_fleet)
     if uses_local_workers:

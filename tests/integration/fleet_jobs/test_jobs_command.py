@@ -27,6 +27,8 @@ def test_a_programs_job_is_listed_with_why_requests_failed_and_retried_by_comman
     assert len(reasons) == 2
     retried = place.run("jobs", "retry", job.id[:8])
     assert retried.code == 1, retried.stderr  # one fails again
+    (listed,) = (one for one in json.loads(place.run("jobs", "--json").stdout) if one["format"] == "fleet")
+    assert (listed["id"], listed["succeeded"], listed["failed"]) == (job.id, 2, 1)
     with make_fleet() as fleet:
         found = fleet.job("nightly")
         assert (found.counts.succeeded, found.counts.failed) == (2, 1)
