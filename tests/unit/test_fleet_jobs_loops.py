@@ -127,6 +127,23 @@ def test_an_asynchronous_iterable_that_waits_is_cancelled_with_the_loop_over_its
     asyncio.run(program())
 
 
+def test_a_loop_that_stands_still_keeps_nothing_once_its_fleet_is_closed(jobs_case: JobsCase) -> None:
+    results = jobs_case.jobs.map((body(str(number)) for number in range(5)), JobChoices())
+
+    def answer() -> None:
+        wait_until(lambda: len(jobs_case.open_ids()) == 5, "it is fed")
+        jobs_case.answer(jobs_case.job_of_open(), ["1"])
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    assert next(results).index == 0
+    thread.join()
+    jobs_case.jobs.close()
+    assert not list((jobs_case.state_dir / "jobs").iterdir())
+    with pytest.raises(FleetClosed):
+        next(results)
+
+
 def test_awaiting_a_job_leaves_no_thread_behind_when_its_task_is_cancelled(jobs_case: JobsCase) -> None:
     job = jobs_case.submit(1)
 

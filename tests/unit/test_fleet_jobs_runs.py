@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from keyfleet import redis_keys
 from keyfleet.errors import DeadlineExceeded, FleetClosed, InputError, JobCancelled, JobNotFound, ProviderError
 from keyfleet.fleet_jobs import JobChoices, assembly, intake
 from keyfleet.fleet_jobs.deadline import Expiry, JobAdmission
@@ -219,15 +220,20 @@ def test_a_job_is_taken_over_from_a_fleet_of_another_name_with_what_that_has_of_
     ledger = JobLedger(jobs_case.client, FLEET, job.id, JobOptions(), declare_flags=False)
     jobs_case.jobs.close()
     ledger.open(begins=True)
-    ledger.accept(QUEUE, [a_request(1), a_request(2)])  # as if the program had been killed
+    ledger.accept(QUEUE, [a_request(number) for number in (1, 2, 3)])  # as if the program had been killed
     jobs_case.answer(job.id, ["1"])
+    jobs_case.hold(job.id, "2")
     jobs_case.begin_again("other")
     again = jobs_case.jobs.job(job.id)
     with pytest.raises(TimeoutError):
         again.wait(timeout_s=0.01)
-    wait_until(lambda: jobs_case.open_ids(fleet="other") == ["2", "3", "4"], "the rest is accepted")
+    wait_until(lambda: jobs_case.open_ids() == ["2"], "what waits there is taken back")
+    wait_until(lambda: again.counts.succeeded == 1, "what was answered there is taken")
+    assert jobs_case.open_ids(fleet="other") == []  # what is in flight there must not be sent again
+    jobs_case.answer(job.id, ["2"])
+    wait_until(lambda: jobs_case.open_ids(fleet="other") == ["3", "4"], "the rest is accepted")
     assert jobs_case.open_ids() == []
-    assert not jobs_case.client.exists(f"{{keyfleet}}:{FLEET}:job:{job.id}")
+    assert not jobs_case.client.exists(redis_keys.job(FLEET, job.id))
     again.cancel()
     counts = again.wait(timeout_s=30)
-    assert (counts.succeeded, counts.cancelled) == (1, 3)
+    assert (counts.succeeded, counts.cancelled) == (2, 2)
