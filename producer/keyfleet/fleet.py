@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import json
 import os
 import threading
-import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from keyfleet.calls import Answer, Priority, check_priority
+from keyfleet.calls import Answer, CallDesk, Priority
 from keyfleet.calls.answer import answer_of
-from keyfleet.calls.book import Call
+from keyfleet.calls.caller import Caller, CallTerms
 from keyfleet.contract import Outcome
-from keyfleet.errors import DeadlineExceeded, FleetClosed, InvalidRequest
+from keyfleet.errors import FleetClosed, InvalidRequest
 from keyfleet.fleet_jobs import FleetJobs, JobMethods
-from keyfleet.open_fleet import FleetOptions, GivenKeysType, OpenFleet, open_fleet
+from keyfleet.fleet_keys import KeysArgument
+from keyfleet.open_fleet import FleetOptions, OpenFleet, open_fleet
 from keyfleet.results import error_of, parsed_body
 
 __all__ = ["Fleet"]
-
-BEGINNERS = 4
-"""Threads that begin calls of asynchronous callers: counting tokens would hold up their event loops."""
-
-WITHDRAWAL_S = 1.0
-"""How long a call whose time is over waits to hear whether it was sent (s)."""
 
 
 class Fleet(JobMethods):
@@ -49,7 +39,7 @@ class Fleet(JobMethods):
     def __init__(
         self,
         broker_url: str | None = None,
-        keys: str | Path | GivenKeysType | None = None,
+        keys: KeysArgument | None = None,
         *,
         fleet: str | None = None,
         workers: bool | None = None,
@@ -69,12 +59,12 @@ class Fleet(JobMethods):
         self._options = FleetOptions(
             broker_url, keys, fleet, workers, use, concurrency, max_attempts, timeout_s, encoding_name
         )
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()  # a signal's handler may close it in the midst of its opening
         self._opened: OpenFleet | None = None
         self._stack = ExitStack()
         self._is_closed = False
         self._pid = os.getpid()
-        self._beginners = ThreadPoolExecutor(BEGINNERS, thread_name_prefix="keyfleet-begin")
+        self._caller = Caller(self._desk)
         self._jobs = FleetJobs(self.open)
 
     def __enter__(self) -> Fleet:
@@ -98,17 +88,27 @@ class Fleet(JobMethods):
     def open(self) -> OpenFleet:
         """Find or start server and workers, unless that is done. Raises ConfigurationError, BrokerUnavailable and
         FleetClosed."""
-        if self._pid != os.getpid():
-            raise FleetClosed("this Fleet was made in another process; make one after the fork")
+        self._check_process()
         with self._opening:
-            if self._is_closed:
-                raise FleetClosed("the fleet was closed")
+            self._check_open()
             if self._opened is None:
                 with ExitStack() as stack:
                     self._opened = open_fleet(self._options, stack)
+                    self._check_open()
                     self._stack = stack.pop_all()
                 atexit.register(self.close)
             return self._opened
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            raise FleetClosed("this Fleet was made in another process; make one after the fork")
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise FleetClosed("the fleet was closed")
+
+    def _desk(self) -> CallDesk:
+        return self.open().desk
 
     def close(self) -> None:
         """End what is under way: calls that were not sent are dropped, unpaid; jobs end as Ctrl-C ends `keyfleet run`,
@@ -120,7 +120,7 @@ class Fleet(JobMethods):
                 return
             self._is_closed = True
         atexit.unregister(self.close)
-        self._beginners.shutdown(wait=False)
+        self._caller.close()
         try:
             self._jobs.close()
         except KeyboardInterrupt:
@@ -144,7 +144,7 @@ class Fleet(JobMethods):
         Raises RequestFailed, of which ProviderError (the provider's final answer is an error: `status`, `code`,
         `body`), NoKeyServes, RequestTooLarge and DeadlineExceeded are kinds; InvalidRequest; BrokerUnavailable.
         """
-        return _document(self._outcome(endpoint, _text(body), timeout_s, priority, None))
+        return _document(self._caller.outcome(endpoint, _text(body), CallTerms.of(timeout_s, priority)))
 
     async def acall(
         self,
@@ -155,7 +155,7 @@ class Fleet(JobMethods):
         priority: Priority = "urgent",
     ) -> Any:
         """As `call`, for an event loop. Cancelling it takes the request back, unless it is being sent just then."""
-        return _document(await self._aoutcome(endpoint, _text(body), timeout_s, priority, None))
+        return _document(await self._acall(endpoint, _text(body), CallTerms.of(timeout_s, priority)))
 
     def send(
         self,
@@ -167,7 +167,7 @@ class Fleet(JobMethods):
         max_attempts: int | None = None,
     ) -> Answer:
         """As `call`, for a body that is JSON text already; a provider's final error is returned as an Answer too."""
-        return _answer(self._outcome(endpoint, body, timeout_s, priority, max_attempts))
+        return _answer(self._caller.outcome(endpoint, _checked(body), CallTerms.of(timeout_s, priority, max_attempts)))
 
     async def asend(
         self,
@@ -179,74 +179,15 @@ class Fleet(JobMethods):
         max_attempts: int | None = None,
     ) -> Answer:
         """As `send`, for an event loop."""
-        return _answer(await self._aoutcome(endpoint, body, timeout_s, priority, max_attempts))
+        return _answer(await self._acall(endpoint, _checked(body), CallTerms.of(timeout_s, priority, max_attempts)))
+
+    async def _acall(self, endpoint: str, body: bytes, terms: CallTerms) -> Outcome:
+        self._check_process()  # before a thread is asked that a forked child hasn't got
+        return await self._caller.aoutcome(endpoint, body, terms)
 
     def lanes(self, model: str) -> int:
         """How many keys serve `model` now, at least 1."""
         return self.open().lanes(model)
-
-    def _begin(
-        self, endpoint: str, body: bytes, until_s: float | None, priority: Priority, max_attempts: int | None
-    ) -> Call:
-        urgent = check_priority(priority)
-        return self.open().desk.begin(endpoint, body, urgent=urgent, until_s=until_s, max_attempts=max_attempts)
-
-    def _outcome(
-        self, endpoint: str, body: bytes, timeout_s: float | None, priority: Priority, max_attempts: int | None
-    ) -> Outcome:
-        until_s = _end_of(timeout_s)
-        call = self._begin(endpoint, body, until_s, priority, max_attempts)
-        try:
-            return call.ended.result(_left_s(until_s))
-        except (FutureTimeout, TimeoutError):
-            self._abandon(call)
-            with contextlib.suppress(FutureTimeout, TimeoutError):
-                call.withdrawn.result(WITHDRAWAL_S)
-        except BaseException:
-            self._abandon(call)
-            raise
-        return _late(call)
-
-    async def _aoutcome(
-        self, endpoint: str, body: bytes, timeout_s: float | None, priority: Priority, max_attempts: int | None
-    ) -> Outcome:
-        until_s = _end_of(timeout_s)
-        call = await self._abegin(endpoint, body, until_s, priority, max_attempts)
-        ended = asyncio.wrap_future(call.ended)
-        try:
-            await asyncio.wait([ended], timeout=_left_s(until_s))
-        except asyncio.CancelledError:
-            self._abandon(call)
-            ended.cancel()
-            raise
-        if ended.done():
-            return ended.result()
-        ended.cancel()
-        self._abandon(call)
-        await asyncio.wait([asyncio.wrap_future(call.withdrawn)], timeout=WITHDRAWAL_S)
-        return _late(call)
-
-    async def _abegin(
-        self, endpoint: str, body: bytes, until_s: float | None, priority: Priority, max_attempts: int | None
-    ) -> Call:
-        """Begin a call on another thread. One whose caller is cancelled meanwhile is taken back once it has begun."""
-        try:
-            begun = self._beginners.submit(self._begin, endpoint, body, until_s, priority, max_attempts)
-        except RuntimeError:
-            raise FleetClosed("the fleet was closed") from None
-        try:
-            return await asyncio.shield(asyncio.wrap_future(begun))
-        except asyncio.CancelledError:
-            begun.add_done_callback(self._abandon_begun)
-            raise
-
-    def _abandon_begun(self, begun: Future[Call]) -> None:
-        if not begun.cancelled() and begun.exception() is None:
-            self._abandon(begun.result())
-
-    def _abandon(self, call: Call) -> None:
-        if self._opened is not None:
-            self._opened.desk.abandon(call)
 
 
 def _text(body: Mapping[str, Any]) -> bytes:
@@ -255,9 +196,15 @@ def _text(body: Mapping[str, Any]) -> bytes:
             f"body: expected a mapping, found {type(body).__name__}", code="invalid_json", field="body"
         )
     try:
-        return json.dumps(body).encode()
+        return json.dumps(body, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"body: is no JSON: {error}", code="invalid_json", field="body") from None
+
+
+def _checked(body: bytes) -> bytes:
+    if not isinstance(body, bytes):
+        raise InvalidRequest(f"body: expected bytes, found {type(body).__name__}", code="invalid_json", field="body")
+    return body
 
 
 def _document(outcome: Outcome) -> Any:
@@ -273,26 +220,3 @@ def _answer(outcome: Outcome) -> Answer:
         return answer
     error = error_of(outcome)
     raise error if error is not None else AssertionError("an outcome is a response, an answer or an error")
-
-
-def _end_of(timeout_s: float | None) -> float | None:
-    if timeout_s is None:
-        return None
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
-        raise InvalidRequest(
-            "timeout_s: expected a number of seconds above 0", code="invalid_timeout", field="timeout_s"
-        )
-    return time.monotonic() + timeout_s
-
-
-def _left_s(until_s: float | None) -> float | None:
-    return None if until_s is None else max(0.0, until_s - time.monotonic())
-
-
-def _late(call: Call) -> Outcome:
-    """The outcome of a call whose time is over, if it came all the same; else DeadlineExceeded is raised."""
-    if call.ended.done():
-        return call.ended.result()
-    was_sent = not call.withdrawn.done() or call.withdrawn.result()
-    what = "was sent, and not answered" if was_sent else "could not be started"
-    raise DeadlineExceeded(f"the request {what} before its time was over", was_sent=was_sent)

@@ -5,25 +5,20 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from keyfleet.calls.desk import CallDesk
+from keyfleet.calls import CallDesk, is_duration
 from keyfleet.config import (
     Environment,
-    KeySource,
     Settings,
     check_broker_url,
     check_fleet,
-    find_keys,
     parse_percentage,
-    write_given_keys,
 )
 from keyfleet.errors import ConfigurationError
-from keyfleet.jobs import keys_fleet
+from keyfleet.fleet_keys import FleetKeys, KeysArgument, find_fleet_keys
 from keyfleet.ledger import queue_of
 from keyfleet.running.backend import Backend, open_backend, worker_arguments
 from keyfleet.running.fleet_status import FleetStatus
@@ -31,15 +26,12 @@ from keyfleet.running.fleet_watch import FleetWatch
 from keyfleet.running.keys_follower import KeysFollower
 from keyfleet.running.served_models import ServedModels
 
-__all__ = ["FleetOptions", "GivenKeysType", "OpenFleet", "open_fleet", "settings_of"]
+__all__ = ["FleetOptions", "OpenFleet", "open_fleet", "settings_of"]
 
 logger = logging.getLogger(__name__)
 
 LOG_ID_CHARACTERS = 12
 """Length of the name of a log of workers."""
-
-GivenKeysType = Sequence["str | Mapping[str, Any]"]
-"""Keys in a program's own words: API keys, or mappings with the fields of a keys file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +39,7 @@ class FleetOptions:
     """What a Fleet was made with. None: the environment's setting, or its default."""
 
     broker_url: str | None = field(default=None, repr=False)
-    keys: str | Path | GivenKeysType | None = field(default=None, repr=False)
+    keys: KeysArgument | None = field(default=None, repr=False)
     fleet: str | None = None
     workers: bool | None = None
     use: float | str | None = None
@@ -105,9 +97,9 @@ def settings_of(options: FleetOptions, env: Environment) -> Settings:
         "broker_url": _checked("broker_url", options.broker_url, check_broker_url),
         "fleet": _checked("fleet", options.fleet, check_fleet),
         "use": _checked("use", None if options.use is None else str(options.use), parse_percentage),
-        "timeout_s": _positive("timeout_s", options.timeout_s),
-        "concurrency": _positive("concurrency", options.concurrency),
-        "max_attempts": _positive("max_attempts", options.max_attempts),
+        "timeout_s": _seconds("timeout_s", options.timeout_s),
+        "concurrency": _count("concurrency", options.concurrency),
+        "max_attempts": _count("max_attempts", options.max_attempts),
     }
     return Settings.from_environment(env).with_options(**given)
 
@@ -116,26 +108,27 @@ def open_fleet(options: FleetOptions, stack: ExitStack) -> OpenFleet:
     """Open a fleet; `stack` gives back what was opened. Raises ConfigurationError and BrokerUnavailable."""
     env, read_at_s = Environment.read(), time.time()
     settings = settings_of(options, env)
-    source, variables = _keys(options, settings, env, stack)
-    namespace = settings.fleet if source is None else keys_fleet(source, env.with_values(variables))
-    backend = open_backend(settings, namespace, stack)
-    opened = _new(backend, source, options, read_at_s, stack)
-    if source is not None:
-        arguments = worker_arguments(backend.settings, source)
+    keys = find_fleet_keys(options.keys, settings, env, stack) if _starts_workers(options, settings) else None
+    backend = open_backend(settings, keys.fleet if keys is not None else settings.fleet, stack)
+    opened = _new(backend, keys, options, read_at_s, stack)
+    if keys is not None:
+        logger.info("%s", keys.source.description)
+        arguments = worker_arguments(backend.settings, keys.source)
         log_name = uuid.uuid4().hex[:LOG_ID_CHARACTERS]
-        backend.start_workers(arguments, variables, log_name, stack, ends_at_once=lambda: opened.has_left)
-    opened.desk.start()
+        backend.start_workers(arguments, keys.variables, log_name, stack, ends_at_once=lambda: opened.has_left)
     stack.callback(opened.desk.close)
+    opened.desk.start()
     opened.watch.start()
     stack.callback(opened.watch.stop)
     return opened
 
 
 def _new(
-    backend: Backend, source: KeySource | None, options: FleetOptions, read_at_s: float, stack: ExitStack
+    backend: Backend, own_keys: FleetKeys | None, options: FleetOptions, read_at_s: float, stack: ExitStack
 ) -> OpenFleet:
     """The fleet before anything of it runs. On a shared broker others may serve what its own keys don't."""
-    keys = KeysFollower(source, read_at_s=read_at_s) if source is not None and backend.server is not None else None
+    is_alone = own_keys is not None and backend.server is not None
+    keys = KeysFollower(own_keys.source, read_at_s=read_at_s) if own_keys is not None and is_alone else None
     served = ServedModels(keys.source.keys, backend.settings.use) if keys is not None else None
     client, _ = backend.connect()
     stack.callback(client.close)
@@ -143,7 +136,7 @@ def _new(
     desk = CallDesk(
         backend,
         served,
-        lambda: watch.status,
+        lambda: watch.known,
         grace_s=backend.settings.no_key_grace_s,
         encoding_name=options.encoding_name,
         look=lambda: opened.follow_keys(),  # noqa: PLW0108 - it is only made below
@@ -152,31 +145,16 @@ def _new(
     return opened
 
 
-def _keys(
-    options: FleetOptions, settings: Settings, env: Environment, stack: ExitStack
-) -> tuple[KeySource | None, dict[str, str]]:
-    """The keys where workers are started here, and the variables that their secrets are in beside the environment's."""
-    keys = options.keys
-    starts_workers = options.workers
-    if starts_workers is None:
-        starts_workers = settings.broker_url is None or keys is not None
-    if not starts_workers:
-        if settings.broker_url is None:
-            raise ConfigurationError(
-                "workers=False needs a broker that running workers share; give broker_url or set KEYFLEET_BROKER_URL",
-                setting="workers",
-            )
-        return None, {}
-    if keys is not None and not isinstance(keys, (str, Path)):
-        given = write_given_keys(keys, env, settings.state_dir / "keys")
-        stack.callback(given.remove)
-        source, variables = given.source, given.variables
-    else:
-        path = None if keys is None else Path(keys).expanduser()
-        source, variables = find_keys(option_path=path, env=env, cwd=Path.cwd()), {}
-    source.check_variables(env.with_values(variables))
-    logger.info("%s", source.description)
-    return source, variables
+def _starts_workers(options: FleetOptions, settings: Settings) -> bool:
+    starts = options.workers
+    if starts is None:
+        starts = settings.broker_url is None or options.keys is not None
+    if not starts and settings.broker_url is None:
+        raise ConfigurationError(
+            "workers=False needs a broker that running workers share; give broker_url or set KEYFLEET_BROKER_URL",
+            setting="workers",
+        )
+    return starts
 
 
 def _checked(name: str, text: str | None, check: Any) -> Any:
@@ -189,7 +167,13 @@ def _checked(name: str, text: str | None, check: Any) -> Any:
     raise ConfigurationError(f"{name}: {problem}", setting=name)
 
 
-def _positive(name: str, number: float | None) -> float | None:
-    if number is not None and (isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0):
-        raise ConfigurationError(f"{name}: expected a number above 0", setting=name)
+def _seconds(name: str, duration_s: float | None) -> float | None:
+    if duration_s is not None and not is_duration(duration_s):
+        raise ConfigurationError(f"{name}: expected a number of seconds above 0", setting=name)
+    return duration_s
+
+
+def _count(name: str, number: int | None) -> int | None:
+    if number is not None and (type(number) is not int or number < 1):
+        raise ConfigurationError(f"{name}: expected a whole number above 0", setting=name)
     return number

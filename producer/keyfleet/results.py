@@ -21,7 +21,7 @@ from keyfleet.ledger.codec import MALFORMED_OUTCOME
 __all__ = ["Result", "error_of", "parsed_body", "result_of"]
 
 _OWN_ERRORS: dict[str, type[RequestFailed]] = {
-    error.code: error for error in (DeadlineExceeded, JobCancelled, NoKeyServes, RequestTooLarge)
+    error.code: error for error in (JobCancelled, NoKeyServes, RequestTooLarge)
 }
 _UNREADABLE = frozenset({MALFORMED_OUTCOME, "malformed_entry"})
 
@@ -84,6 +84,8 @@ def error_of(outcome: Outcome) -> RequestFailed | InvalidRequest | None:
             request_id=outcome.request_id,
             **history,
         )
+    if last.code == DeadlineExceeded.code:
+        return DeadlineExceeded(last.message, was_sent=outcome.attempts > 0, **history)
     own = _OWN_ERRORS.get(last.code)
     if own is not None:
         return own(last.message, **history)

@@ -41,7 +41,7 @@ class DeskCase(Backend):
         self.client: redis.Redis = stand_in.client()
         self.client.info = lambda section: {"used_memory": 1}  # type: ignore[method-assign, assignment, misc]
         self.watch = ServerWatch()
-        self.status = FleetStatus()
+        self.status: FleetStatus | None = FleetStatus()
         self.transitions = Transitions(self.client, FLEET, lease_ms=LEASE_MS, declare_flags=False)
         self.keys = QueueKeys(FLEET, QUEUE)
         self.desk = CallDesk(self, None, lambda: self.status, grace_s=grace_s, declare_flags=False)

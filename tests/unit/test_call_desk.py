@@ -13,9 +13,10 @@ import pytest
 from keyfleet import redis_keys
 from keyfleet.calls.unserved import why_unserved
 from keyfleet.contract import CALLER_GONE
-from keyfleet.errors import FleetClosed, InvalidRequest, JobCancelled, NoKeyServes
+from keyfleet.errors import FleetClosed, InvalidRequest, JobCancelled, NoKeyServes, RequestFailed
 from keyfleet.jobs import cancel_job
 from keyfleet.jobs.listing import read_records
+from keyfleet.running.accepting import LOOK_S
 from keyfleet.running.fleet_status import FleetStatus, KeyStanding, WorkerStatus
 from support.desk_case import BODY, CHAT, FLEET, DeskCase
 from support.events import wait_until
@@ -121,6 +122,59 @@ def test_cancelling_ends_what_is_under_way_and_nothing_else(case: DeskCase) -> N
     assert later.ended.result(10).ok
 
 
+def test_a_call_that_meets_the_cancelling_is_cancelled_and_stops_nothing(case: DeskCase) -> None:
+    cancel_job(case.client, FLEET, case.record().job_id, declare_flags=False)
+    call = case.desk.begin(CHAT, BODY, urgent=True)
+    assert isinstance(call.ended.exception(10), JobCancelled)
+    wait_until(lambda: case.record().mark == "open", "the desk goes on")
+    later = case.begin()
+    case.answer(later)
+    assert later.ended.result(10).ok
+
+
+def test_a_call_that_can_not_be_written_fails_alone(case: DeskCase) -> None:
+    bad = case.desk.begin(CHAT, BODY.decode(), urgent=True)  # type: ignore[arg-type]
+    good = [case.desk.begin(CHAT, BODY, urgent=True) for _ in range(5)]
+    error = bad.ended.exception(10)
+    assert isinstance(error, RequestFailed)
+    assert (error.code, error.status) == ("not_accepted", None)
+    wait_until(lambda: all(call.is_accepted for call in good), "the others are accepted")
+
+
+def test_calls_are_taken_back_also_while_the_server_is_full(case: DeskCase) -> None:
+    first = case.begin()
+    case.client.info = lambda section: {"used_memory": 90, "maxmemory": 100}  # type: ignore[method-assign, assignment, misc]
+    wait_until(lambda: time.monotonic() - first.began_s > LOOK_S, "the memory is looked at again")
+    blocked = case.desk.begin(CHAT, BODY, urgent=True)
+    case.desk.abandon(first)
+    assert first.withdrawn.result(10) is False
+    assert (case.requests(), blocked.is_accepted) == ([], False)
+    case.client.info = lambda section: {"used_memory": 1}  # type: ignore[method-assign, assignment, misc]
+    wait_until(lambda: blocked.is_accepted, "it goes on when there is room")
+
+
+def test_an_outcome_of_a_later_version_fails_its_call_and_stops_no_other(case: DeskCase) -> None:
+    call, other = case.begin(), case.begin()
+    entry = {"request": case.key_of(call), "outcome": '{"v": 999}', "body": "", "record": ""}
+    case.client.xadd(redis_keys.job_outcomes(FLEET, case.record().job_id), entry)  # type: ignore[arg-type]
+    assert call.ended.result(10).errors[-1].code == "malformed_outcome"
+    case.answer(other)
+    assert other.ended.result(10).ok
+
+
+def test_a_call_that_a_worker_holds_is_not_ended_as_unserved(stand_in: StandIn, tmp_path: Path) -> None:
+    case = DeskCase(stand_in, tmp_path, grace_s=0.05)
+    case.status = None
+    held, waiting = case.begin(), case.begin()
+    case.hold(held)
+    case.status = FleetStatus()
+    with pytest.raises(NoKeyServes):
+        waiting.ended.result(10)
+    case.answer(held)
+    assert held.ended.result(10).ok
+    case.desk.close()
+
+
 def test_closing_ends_calls_and_leaves_nothing_behind(case: DeskCase) -> None:
     calls = [case.begin() for _ in range(3)]
     case.desk.close()
@@ -151,6 +205,7 @@ def test_calls_in_flight_at_the_end_leave_a_record_that_says_that_nobody_waits(c
         (CHAT, b"\xff", "invalid_json"),
         (CHAT, b'{"messages": []}', "missing_model"),
         (CHAT, b'{"model": 5}', "invalid_model"),
+        (CHAT, b'{"model": "\\ud83d"}', "invalid_model"),
         (CHAT, b'{"model": "m", "stream": true}', "stream_not_supported"),
         ("/v1/audio/speech", b'{"model": "m"}', "unsupported_endpoint"),
         ("https://evil.example/v1/chat/completions", b'{"model": "m"}', "invalid_url"),

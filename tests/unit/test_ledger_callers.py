@@ -8,7 +8,7 @@ import pytest
 
 from keyfleet import redis_keys
 from keyfleet.contract import Request
-from keyfleet.jobs import forget_gone_callers
+from keyfleet.jobs import forget_gone_callers, purge_abandoned
 from keyfleet.jobs.listing import read_records
 from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.ledger.job_record import ALIVE_MS
@@ -58,26 +58,41 @@ def test_a_closed_caller_is_forgotten(case: JobCase) -> None:
     assert heard(case) == {}
 
 
-def test_what_a_gone_caller_waited_for_is_removed_and_what_a_living_one_waits_for_stays(case: JobCase) -> None:
+def test_what_a_gone_caller_waited_for_is_taken_out_and_what_a_living_one_waits_for_stays(case: JobCase) -> None:
     case.ledger.say_alive()
     case.accept(1, 2)
     case.clock.advance_ms(ALIVE_MS - 1)
     assert forget(case) == 0
     assert sorted(case.ledger.open_ids(QUEUE)) == ["1", "2"]
     case.clock.advance_ms(1)
-    assert forget(case) == 1
-    assert (list(case.ledger.open_ids(QUEUE)), list(read_records(case.client, FLEET)), heard(case)) == ([], [], {})
+    assert forget(case) == 0
+    assert list(case.ledger.open_ids(QUEUE)) == []
 
 
-def test_calls_in_flight_of_a_gone_caller_end_before_it_is_forgotten(case: JobCase) -> None:
+def test_answers_wait_for_a_caller_that_was_only_stopped_for_long(case: JobCase) -> None:
     case.ledger.say_alive()
+    case.accept(1)
+    case.succeed(1)
+    case.clock.advance_ms(100 * ALIVE_MS)
+    assert forget(case) == 0
+    assert [outcome.id for _, outcome in case.ledger.outcomes("0", count=9)] == ["1"]
+    assert heard(case)
+    assert purge_abandoned(case.client, FLEET, 50 * ALIVE_MS, declare_flags=False) == 0  # it is announced first
+    case.clock.advance_ms(100 * ALIVE_MS)
+    assert purge_abandoned(case.client, FLEET, 50 * ALIVE_MS, declare_flags=False) == 1
+    assert forget(case) == 1
+    assert heard(case) == {}
+
+
+def test_of_a_caller_that_has_left_nothing_stays_once_its_calls_in_flight_have_ended(case: JobCase) -> None:
     case.accept(1, 2)
     case.hold(1)
-    case.clock.advance_ms(ALIVE_MS)
+    case.ledger.say_alive(leaves=True)
     assert forget(case) == 0
     assert list(case.ledger.open_ids(QUEUE)) == ["1"]
     case.succeed(1)
     assert forget(case) == 1
+    assert (list(read_records(case.client, FLEET)), heard(case)) == ([], {})
 
 
 @pytest.mark.parametrize(("urgent", "expected"), [(True, 1), (False, -2)])

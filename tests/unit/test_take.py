@@ -227,9 +227,9 @@ def test_urgent_requests_may_use_all_of_a_limit_and_of_a_small_one_nothing_is_le
     assert len(ids(queue.take(small))) == 3
 
 
-def test_what_is_larger_than_the_part_that_is_left_to_it_can_still_be_started(queue: TakeCase) -> None:
-    queue.accept(1, urgent=True)
-    queue.take(quota())
+def test_what_is_too_large_to_leave_a_part_starts_beside_urgent_requests_as_ever(queue: TakeCase) -> None:
+    queue.accept(30, urgent=True)
+    queue.accept(960, 10)
+    assert ids(queue.take(quota(tokens=1000))) == ["0", "1"]
     queue.clock.advance_ms(2000)
-    queue.accept(1000)
-    assert ids(queue.take(quota(tokens=1000))) == ["1"]
+    assert ids(queue.take(quota(tokens=1000))) == ["2"]

@@ -1,6 +1,6 @@
 """Interactive calls: requests whose caller waits for the answer, through the same ledger as jobs."""
 
-from keyfleet.calls.answer import Answer, Priority, check_priority
+from keyfleet.calls.answer import Answer, Priority, check_attempts, check_priority, is_duration
 from keyfleet.calls.desk import CallDesk
 
-__all__ = ["Answer", "CallDesk", "Priority", "check_priority"]
+__all__ = ["Answer", "CallDesk", "Priority", "check_attempts", "check_priority", "is_duration"]

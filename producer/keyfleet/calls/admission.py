@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +10,12 @@ from keyfleet.batch.endpoints import deployment_model, refusal, split_url
 from keyfleet.contract import Request
 from keyfleet.errors import InvalidRequest
 from keyfleet.running.served_models import ServedModels
-from keyfleet.tokens import TextCounter, count_request_tokens, counter_for
+from keyfleet.tokens import ASSUMED_OUTPUT_TOKENS, TextCounter, count_request_tokens, counter_for
 
 __all__ = ["CallAdmission"]
+
+MOST_MODELS = 1_000
+"""Models of which something is remembered: names may come from whoever can call."""
 
 
 class CallAdmission:
@@ -22,15 +24,17 @@ class CallAdmission:
     What the provider itself says better is left to it: a body is only refused for what the fleet can't carry.
     """
 
-    def __init__(
-        self, served: ServedModels | None, encoding_name: str | None, assumed_output_tokens: Callable[[str], int]
-    ) -> None:
+    def __init__(self, served: ServedModels | None, encoding_name: str | None) -> None:
         """`served` None: other hosts' workers may serve what this one doesn't know of."""
         self.served = served
         self._encoding_name = encoding_name
-        self._assumed_output_tokens = assumed_output_tokens
         self._counters: dict[str, TextCounter] = {}
-        self._estimating = threading.Lock()
+        self._outputs: dict[str, int] = {}
+
+    def refresh(self, output_tokens: Callable[[str], int]) -> None:
+        """Ask what answers of the models in use have lately been. By one thread: no call may wait for the server."""
+        for model in list(self._outputs):
+            self._outputs[model] = output_tokens(model)
 
     def request(self, call_id: str, endpoint: str, body: bytes, *, urgent: bool) -> Request:
         """The request of a call. Raises InvalidRequest, NoKeyServes and RequestTooLarge."""
@@ -49,11 +53,11 @@ class CallAdmission:
         return Request(id=call_id, endpoint=path, model=model, body=body, cost_tokens=cost_tokens, urgent=urgent)
 
     def _cost_tokens(self, endpoint: str, document: dict[str, Any], model: str) -> int:
-        counter = self._counters.get(model)
-        if counter is None:
-            counter = self._counters[model] = counter_for(model, encoding_name=self._encoding_name)
-        with self._estimating:
-            assumed = self._assumed_output_tokens(model)
+        counter = self._counters.get(model) or counter_for(model, encoding_name=self._encoding_name)
+        if len(self._counters) < MOST_MODELS:
+            self._counters[model] = counter
+            self._outputs.setdefault(model, ASSUMED_OUTPUT_TOKENS)
+        assumed = self._outputs.get(model, ASSUMED_OUTPUT_TOKENS)
 
         def cost(assumed_output_tokens: int) -> int:
             return count_request_tokens(
@@ -95,4 +99,10 @@ def _model(document: dict[str, Any], endpoint: str) -> str:
     if not isinstance(model, str) or not model.strip():
         code = "missing_model" if model is None else "invalid_model"
         raise InvalidRequest("model: expected the name of a model", code=code, field="model")
+    try:
+        model.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(
+            "model: holds half a character; expected a name", code="invalid_model", field="model"
+        ) from None
     return model

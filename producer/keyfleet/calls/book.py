@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from keyfleet.contract import Outcome, Request
+from keyfleet.errors import KeyfleetError
 from keyfleet.ledger import JobOptions, queue_of
 
 __all__ = ["Call", "CallBook"]
@@ -17,20 +20,25 @@ __all__ = ["Call", "CallBook"]
 class Call:
     """One call. `until_s` is the end of its time on the monotonic clock; None: there is none.
 
-    `ended` brings its outcome. `withdrawn` tells, once its caller is gone, whether it may have been sent.
+    `ended` brings its outcome. `withdrawn` tells, once its caller is gone, whether it may have been sent; `was_tried`
+    that the server may know it, `is_accepted` that it does.
     """
 
     request: Request
     options: JobOptions
     until_s: float | None = None
     began_s: float = field(default_factory=time.monotonic)
+    was_tried: bool = False
     is_accepted: bool = False
     is_abandoned: bool = False
+    unserved: Callable[[], KeyfleetError] | None = None
+    """Makes the error with which it ends if it can be taken back: nobody will ever start it."""
     ended: Future[Outcome] = field(default_factory=Future)
     withdrawn: Future[bool] = field(default_factory=Future)
 
     def __post_init__(self) -> None:
-        self.ended.set_running_or_notify_cancel()  # else whoever waits for it could cancel it under its writer's hands
+        for future in (self.ended, self.withdrawn):
+            future.set_running_or_notify_cancel()  # else whoever waits could cancel it under its writer's hands
 
     @property
     def queue(self) -> str:
@@ -41,6 +49,21 @@ class Call:
     def is_wanted(self) -> bool:
         """Whether somebody still waits for it."""
         return not (self.is_abandoned or self.ended.done())
+
+    def end(self, outcome: Outcome) -> None:
+        """It is over; where it is already, nothing changes. For any thread, as the following are."""
+        with suppress(InvalidStateError):
+            self.ended.set_result(outcome)
+
+    def fail(self, error: BaseException) -> None:
+        """It is over, without an outcome."""
+        with suppress(InvalidStateError):
+            self.ended.set_exception(error)
+
+    def note_withdrawn(self, may_be_sent: bool) -> None:
+        """It is known whether it may have been sent."""
+        with suppress(InvalidStateError):
+            self.withdrawn.set_result(may_be_sent)
 
 
 class CallBook:

@@ -49,7 +49,7 @@ class CallDesk:
         self,
         backend: Backend,
         served: ServedModels | None,
-        status: Callable[[], FleetStatus],
+        status: Callable[[], FleetStatus | None],
         *,
         grace_s: float,
         encoding_name: str | None = None,
@@ -82,10 +82,17 @@ class CallDesk:
             is_caller=True,
             declare_flags=declare_flags,
         )
-        acceptor = Acceptor(self._client, self._ledger, backend.tickets, stopping=self._stopping, say=self._say)
-        self._admission = CallAdmission(served, encoding_name, OutputEstimates(self._client).tokens)
-        self._sender = CallSender(self._ledger, acceptor, self._book, self._stopping)
-        self._waits = WaitWatch(self._book, status, self._end, grace_s=grace_s)
+        self._sender = CallSender(self._ledger, self._book, self._stopping)
+        acceptor = Acceptor(
+            *(self._client, self._ledger, backend.tickets),
+            stopping=self._stopping,
+            say=self._say,
+            on_pause=self._sender.look,
+        )
+        self._admission = CallAdmission(served, encoding_name)
+        self._estimates = OutputEstimates(self._client)
+        self._sender.accept_with(acceptor)
+        self._waits = WaitWatch(self._book, status, lambda: backend.workers, self._sender.withdraw, grace_s=grace_s)
         self._replies = ReplyReader(
             self._ledger,
             self._book,
@@ -141,7 +148,7 @@ class CallDesk:
     def abandon(self, call: Call) -> None:
         """Nobody waits for a call any more. It is taken back, unless a worker is sending it just now."""
         call.is_abandoned = True
-        self._sender.put(call)
+        self._sender.withdraw(call)
 
     def close(self) -> None:
         """End what is under way with FleetClosed, unpaid as far as it was not sent."""
@@ -153,9 +160,8 @@ class CallDesk:
             self._end(call, FleetClosed("the fleet was closed"))
         wait([call.withdrawn for call in calls], WITHDRAW_S)
         self._stopping.set()
-        self._sender.stop(THREAD_END_S)
-        self._replies.join(THREAD_END_S)
-        self._leave()
+        has_ended = self._sender.stop(THREAD_END_S) and self._replies.join(THREAD_END_S)
+        self._leave(can_say=has_ended)
         self._client.close()
 
     @property
@@ -168,9 +174,14 @@ class CallDesk:
         """Whether workers had calls in flight when it was closed."""
         return self._has_left_calls
 
-    def _leave(self) -> None:
-        """Where calls are in flight, the record stays until they have ended, for the fleet's workers to remove."""
+    def _leave(self, *, can_say: bool) -> None:
+        """Where calls are in flight, the record stays until they have ended, for the fleet's workers to remove.
+
+        To a server that hangs nothing can be said; it shows by itself after some seconds.
+        """
         self._has_left_calls = len(self._book) > 0
+        if not can_say:
+            return
         try:
             if self._has_left_calls:
                 self._ledger.say_alive(leaves=True)
@@ -181,11 +192,11 @@ class CallDesk:
 
     def _look(self) -> None:
         self._waits.look()
+        self._admission.refresh(self._estimates.tokens)
         self._also_look()
 
     def _end(self, call: Call, error: KeyfleetError) -> None:
-        if not call.ended.done():
-            call.ended.set_exception(error)
+        call.fail(error)
         self.abandon(call)
 
     def _cancel_all(self) -> None:

@@ -73,10 +73,11 @@ class ReplyReader:
         """Begin to read."""
         self._thread.start()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread's end, after `stopping` was set."""
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread's end, after `stopping` was set; returns whether it has ended."""
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -114,7 +115,7 @@ class ReplyReader:
         self._speak_due_s = self._spoke_s + SPEAK_S
 
     def _read(self, block_ms: int | None) -> int:
-        found = self._ledger.outcomes(self._last, count=READ_MOST, block_ms=block_ms)
+        found = self._ledger.outcomes(self._last, count=READ_MOST, block_ms=block_ms, takes_later=True)
         for _, outcome in found:
             self._end(outcome)
         if found:
@@ -132,8 +133,8 @@ class ReplyReader:
         self._book.remove(outcome.id)
         if call is None or call.is_abandoned:
             logger.info("an answer came after its caller had gone")
-        elif not call.ended.done():
-            call.ended.set_result(outcome)
+        else:
+            call.end(outcome)
 
     def _recover(self, redelivery_s: float) -> None:
         """Send again what the server doesn't know any more and has no outcome for."""

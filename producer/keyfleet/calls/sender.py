@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-import redis
-
 from keyfleet.calls.book import Call, CallBook
+from keyfleet.calls.withdrawing import LOOK_S, Withdrawal
 from keyfleet.contract import Request
-from keyfleet.ledger import JobLedger, Withdrawn
+from keyfleet.errors import JobCancelled, RequestFailed
+from keyfleet.ledger import JobLedger
 from keyfleet.running.accepting import Acceptor
 
 __all__ = ["CallSender"]
@@ -23,9 +23,6 @@ logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 128
 """Calls that one round trip writes."""
 
-WITHDRAW_S = 0.25
-"""Interval of taking back calls that workers held when their callers went (s): a worker may hand them back."""
-
 Group = tuple[str, bool]
 """What one round trip can write together: queue and urgency."""
 
@@ -33,42 +30,55 @@ Group = tuple[str, bool]
 class CallSender:
     """A thread. It alone accepts for its job, since a job remembers its last batch only."""
 
-    def __init__(self, ledger: JobLedger, acceptor: Acceptor, book: CallBook, stopping: threading.Event) -> None:
-        self._ledger = ledger
-        self._acceptor = acceptor
+    def __init__(self, ledger: JobLedger, book: CallBook, stopping: threading.Event) -> None:
+        """`accept_with` is to be called before `start`."""
         self._book = book
         self._stopping = stopping
+        self._withdrawal = Withdrawal(ledger, book)
         self._waiting: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._abandoned: list[Call] = []
-        self._withdrew_s = float("-inf")
         self._thread = threading.Thread(target=self._run, name="keyfleet-call-sender", daemon=True)
+
+    def accept_with(self, acceptor: Acceptor) -> None:
+        """Calls are written by `acceptor`, which calls `look` while it waits."""
+        self._acceptor = acceptor
 
     def start(self) -> None:
         """Begin to send."""
         self._thread.start()
 
     def put(self, call: Call) -> None:
-        """Send a call; of one that is abandoned, take it back."""
+        """Send a call. For any thread, as `withdraw` is."""
         self._waiting.put(call)
 
-    def stop(self, timeout_s: float) -> None:
-        """End, after `stopping` was set, and wait for that for so long."""
+    def withdraw(self, call: Call) -> None:
+        """Take a call back that is abandoned, or unserved."""
+        self._withdrawal.put(call)
+        self._waiting.put(None)
+
+    def look(self) -> None:
+        """Take back what nobody waits for: also while the server is full, which that helps."""
+        self._withdrawal.look()
+
+    def stop(self, timeout_s: float) -> bool:
+        """End, after `stopping` was set, and wait for that for so long; returns whether it has ended."""
         self._waiting.put(None)
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._send(self._next_calls())
-                self._withdraw_abandoned()
+                self._withdrawal.look()
             except Exception:
                 logger.exception("sending calls failed; it goes on")
 
     def _next_calls(self) -> list[Call]:
+        """The calls of this moment; waits for one, unless there are others to be taken back."""
         calls: list[Call] = []
         try:
-            call = self._waiting.get(timeout=WITHDRAW_S if self._abandoned else None)
+            call = self._waiting.get(timeout=LOOK_S if self._withdrawal.has_work else None)
             while call is not None:
                 calls.append(call)
                 if len(calls) >= MOST_AT_ONCE:
@@ -81,52 +91,47 @@ class CallSender:
     def _send(self, calls: Sequence[Call]) -> None:
         groups: dict[Group, list[Call]] = {}
         for call in calls:
-            if call.is_abandoned:
-                self._abandoned.append(call)
-                self._withdrew_s = float("-inf")
-            elif call.is_wanted:
+            if call.is_wanted:
                 groups.setdefault((call.queue, call.request.urgent), []).append(call)
-        for (queue_name, _), group in groups.items():
-            self._accept(queue_name, group)
+        for group in groups.values():
+            self._accept_or_fail(group)
 
-    def _accept(self, queue_name: str, group: Sequence[Call]) -> None:
+    def _accept_or_fail(self, group: Sequence[Call]) -> None:
+        """Accept calls, or end those that can't be; never one for another's sake."""
+        try:
+            self._accept(group)
+        except JobCancelled as error:
+            for call in group:
+                self._fail(call, JobCancelled(str(error)))
+        except Exception as error:
+            if len(group) > 1:
+                for call in group:
+                    self._accept_or_fail([call])
+                return
+            logger.exception("a call can't be written into the ledger")
+            why = f"the request can't be written into the broker ({type(error).__name__})"
+            self._fail(group[0], RequestFailed(why, code="not_accepted"))
+
+    def _fail(self, call: Call, error: Exception) -> None:
+        call.fail(error)
+        call.note_withdrawn(False)
+        self._book.remove(call.request.id)
+
+    def _accept(self, group: Sequence[Call]) -> None:
         calls = {call.request.id: call for call in group}
+        tried: list[Call] = []
 
         def still_wanted(requests: Sequence[Request]) -> Sequence[Request]:
-            return [_with_time_left(calls[one.id]) for one in requests if calls[one.id].is_wanted]
+            tried[:] = [calls[one.id] for one in requests if calls[one.id].is_wanted]
+            for call in tried:
+                call.was_tried = True
+            return [_with_time_left(call) for call in tried]
 
         requests = [call.request for call in group]
         options = {call.request.id: call.options for call in group}
-        if self._acceptor.accept(queue_name, requests, options=options, still_wanted=still_wanted):
-            for call in group:
+        if self._acceptor.accept(group[0].queue, requests, options=options, still_wanted=still_wanted):
+            for call in tried:
                 call.is_accepted = True
-
-    def _withdraw_abandoned(self) -> None:
-        """Those that a worker holds are looked at again: it may hand them back, and then they must not be sent."""
-        if not self._abandoned or time.monotonic() - self._withdrew_s < WITHDRAW_S:
-            return
-        self._withdrew_s = time.monotonic()
-        by_queue: dict[str, list[Call]] = {}
-        for call in self._abandoned:
-            by_queue.setdefault(call.queue, []).append(call)
-        left: list[Call] = []
-        for queue_name, calls in by_queue.items():
-            left += self._withdraw(queue_name, calls)
-        self._abandoned = left
-
-    def _withdraw(self, queue_name: str, calls: list[Call]) -> list[Call]:
-        """Take calls back, and return those that have to be looked at again."""
-        try:
-            found = self._ledger.withdraw(queue_name, [call.request.id for call in calls])
-        except redis.RedisError as error:
-            logger.info("calls can't be taken back now (%s)", type(error).__name__)
-            return calls
-        for call, state in zip(calls, found, strict=True):
-            if not call.withdrawn.done():
-                call.withdrawn.set_result(state is Withdrawn.HELD or (state is Withdrawn.GONE and call.is_accepted))
-            if state is not Withdrawn.HELD:
-                self._book.remove(call.request.id)
-        return [call for call, state in zip(calls, found, strict=True) if state is Withdrawn.HELD]
 
 
 def _with_time_left(call: Call) -> Request:

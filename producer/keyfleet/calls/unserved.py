@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from keyfleet.errors import NoKeyServes
 from keyfleet.ledger import model_of
@@ -17,8 +17,8 @@ MOST_NAMES = 20
 """Models, or keys, that are named one by one."""
 
 
-def why_unserved(status: FleetStatus, queue: str) -> NoKeyServes | None:
-    """Why nobody will ever start a call of `queue` as things stand; None where somebody may.
+def why_unserved(status: FleetStatus, queue: str) -> Callable[[], NoKeyServes] | None:
+    """What makes the error of a call of `queue` that nobody will ever start as things stand; None where somebody may.
 
     Keys that rest, are out of credit or can't be reached count as serving: they come back by themselves.
     """
@@ -26,18 +26,15 @@ def why_unserved(status: FleetStatus, queue: str) -> NoKeyServes | None:
     workers = (*status.workers, *(worker for worker in status.left if worker.key_name not in served_names))
     model = model_of(queue)
     if not workers:
-        return NoKeyServes("no worker is running; start some with `keyfleet worker --all`", model=model)
+        return lambda: NoKeyServes("no worker is running; start some with `keyfleet worker --all`", model=model)
     serving = [worker for worker in workers if worker.standings.get(queue) != "other"]
     if not serving:
         patterns = tuple(sorted({pattern for worker in workers for pattern in worker.models}))
-        served = _in_words(patterns)
-        return NoKeyServes(
-            f"no running worker's key serves the model {model!r}; served are {served}", model=model, served=patterns
-        )
+        message = f"no running worker's key serves the model {model!r}; served are {_in_words(patterns)}"
+        return lambda: NoKeyServes(message, model=model, served=patterns)
     if all(worker.key.state == "revoked" for worker in serving):
-        return NoKeyServes(
-            f"every key is refused by its provider: {_refusals(serving)}", model=model, code=KEYS_REFUSED
-        )
+        refused = f"every key is refused by its provider: {_refusals(serving)}"
+        return lambda: NoKeyServes(refused, model=model, code=KEYS_REFUSED)
     return None
 
 

@@ -46,11 +46,12 @@ def write_given_keys(keys: Sequence[str | Mapping[str, Any]], env: Environment, 
         raise ConfigurationError("keys: expected at least one key", setting="keys")
     variables: dict[str, str] = {}
     entries = [_entry(number, key, variables) for number, key in enumerate(keys)]
+    texts = [_dumped(number, entry) for number, entry in enumerate(entries)]
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, name = tempfile.mkstemp(suffix=".yaml", prefix="given-", dir=directory)
     path = Path(name)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write("keys:\n" + "".join(f"- {json.dumps(entry, default=str)}\n" for entry in entries))
+        file.write("keys:\n" + "".join(f"- {text}\n" for text in texts))
     try:
         loaded = load_keys_file(path, env.with_values(variables))
     except KeysFileError as error:
@@ -63,11 +64,9 @@ def _entry(number: int, key: str | Mapping[str, Any], variables: dict[str, str])
     if isinstance(key, str):
         key = {"api_key": key}
     if not isinstance(key, Mapping):
-        raise ConfigurationError(
-            f"keys[{number}]: expected an API key or a mapping as in a keys file, found {type(key).__name__}",
-            setting=f"keys[{number}]",
-        )
+        raise _wrong(number, f"expected an API key or a mapping as in a keys file, found {type(key).__name__}")
     entry = {"name": f"key-{number + 1}", **key}
+    _check_texts(number, entry)
     for field_name in _SECRETS:
         if isinstance(secret := entry.get(field_name), str) and not _is_reference(secret):
             if field_name == "proxy":
@@ -83,6 +82,36 @@ def _entry(number: int, key: str | Mapping[str, Any], variables: dict[str, str])
     return entry
 
 
+def _check_texts(number: int, entry: Mapping[str, Any]) -> None:
+    """What is no text would be written as it is, or as something else."""
+    headers = entry.get("headers")
+    secrets = {name: entry.get(name) for name in _SECRETS}
+    secrets |= {f"headers: {name}": value for name, value in headers.items()} if isinstance(headers, Mapping) else {}
+    for name, secret in secrets.items():
+        if not (secret is None or isinstance(secret, str)):
+            raise _wrong(number, f"`{name}`: expected a text, found {type(secret).__name__}")
+
+
+def _dumped(number: int, entry: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(entry)
+    except (TypeError, ValueError):
+        wrong = next((name for name, value in entry.items() if not _is_plain(value)), "?")
+    raise _wrong(number, f"`{wrong}`: expected what a keys file can hold: texts, numbers, lists and mappings")
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _wrong(number: int, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"keys[{number}]: {problem}", setting=f"keys[{number}]")
+
+
 def _check_proxy(number: int, url: str) -> None:
     """A variable's value is only looked at by the worker that uses it, which would say it where nobody looks."""
     try:
@@ -91,7 +120,7 @@ def _check_proxy(number: int, url: str) -> None:
         problem = str(error)
     else:
         return
-    raise ConfigurationError(f"keys[{number}]: `proxy`: {problem}", setting=f"keys[{number}]")
+    raise _wrong(number, f"`proxy`: {problem}")
 
 
 def _is_reference(text: str) -> bool:

@@ -19,6 +19,7 @@ import redis
 from keyfleet.broker import connect
 from keyfleet.embedded.binary import find_server_binary
 from keyfleet.errors import BrokerUnavailable
+from keyfleet.forked import close_in_forks, forget_in_forks
 
 __all__ = ["EmbeddedServer"]
 
@@ -121,6 +122,7 @@ class EmbeddedServer:
     def release(self) -> None:
         """Be no user any more; the server ends when nobody is."""
         if self._lock >= 0:
+            forget_in_forks(self._lock)
             os.close(self._lock)
             self._lock = -1
 
@@ -134,6 +136,7 @@ class EmbeddedServer:
         """Take the users' lock; waits while a guardian that got it ends its server."""
         lock = os.open(self._dir / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_SH)
+        close_in_forks(lock)  # a forked child that kept it would count as a user
         self._lock = lock
 
     def _answers(self) -> bool:

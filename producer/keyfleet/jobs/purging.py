@@ -50,7 +50,7 @@ class _Broom:
         job = redis_keys.job(self._fleet, job_id)
         if not self._doom([job], [silent_ms, notice_ms]):
             return Purged.ALIVE
-        if self._discard_requests(job_id, force=force):
+        if self.discard_requests(job_id, force=force):
             return Purged.IN_FLIGHT
         keys = [
             redis_keys.jobs(self._fleet),
@@ -61,7 +61,8 @@ class _Broom:
         ]
         return Purged.REMOVED if self._remove(keys, [job_id]) else Purged.ALIVE
 
-    def _discard_requests(self, job_id: str, *, force: bool) -> int:
+    def discard_requests(self, job_id: str, *, force: bool = False) -> int:
+        """Take out a job's requests that no worker holds, or all with `force`; returns how many are left."""
         left = 0
         for queue in queue_names(self._client, self._fleet):
             keys = queue_key_list(self._fleet, queue)
@@ -101,16 +102,21 @@ def purge_abandoned(client: redis.Redis, fleet: str, older_than_ms: int, *, decl
 
 
 def forget_gone_callers(client: redis.Redis, fleet: str, *, declare_flags: bool = True) -> int:
-    """Remove the calls of processes that are gone, as far as no worker has them in flight; returns how many processes.
+    """Take out what the calls of processes that are gone wait for; returns how many processes have been removed whole.
 
-    None of them would be started (take.lua), but they take room. Raises redis.RedisError.
+    None of it would be started (take.lua), but it takes room. One that has only been stopped for long may come back,
+    so its record stays, with the answers that it hasn't read, until it counts as abandoned; that of one that has said
+    that it leaves goes once no worker has a call of it in flight. Raises redis.RedisError.
     """
     broom = _Broom(client, fleet, declare_flags=declare_flags)
-    callers = redis_keys.callers(fleet)
-    silent = client.zrangebyscore(callers, "-inf", server_now_ms(client) - ALIVE_MS)
+    callers, now_ms = redis_keys.callers(fleet), server_now_ms(client)
     removed = 0
-    for job_id in (name.decode(errors="replace") for name in cast("list[bytes]", silent)):
-        if broom.sweep(job_id, silent_ms=ALIVE_MS, notice_ms=0) is Purged.REMOVED:
+    for name in cast("list[bytes]", client.zrangebyscore(callers, "-inf", now_ms - ALIVE_MS)):
+        job_id = name.decode(errors="replace")
+        left_ms = client.hget(redis_keys.job(fleet, job_id), "left_ms")
+        if left_ms is None and client.exists(redis_keys.job(fleet, job_id)):
+            broom.discard_requests(job_id)
+        elif broom.sweep(job_id, silent_ms=0 if left_ms else ALIVE_MS, notice_ms=0) is Purged.REMOVED:
             removed += cast("int", client.zrem(callers, job_id))
     return removed
 

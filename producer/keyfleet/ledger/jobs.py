@@ -170,18 +170,21 @@ class JobLedger:
             pipeline.hexists(QueueKeys(self._fleet, queue).requests, request_key(self.job_id, request_id))
         return any(pipeline.execute())
 
-    def outcomes(self, after: str, *, count: int, block_ms: int | None = None) -> list[tuple[str, Outcome]]:
+    def outcomes(
+        self, after: str, *, count: int, block_ms: int | None = None, takes_later: bool = False
+    ) -> list[tuple[str, Outcome]]:
         """Up to `count` outcomes behind the stream's entry `after` ("0" for all), each with its entry's id.
 
         In place of one that can't be read stands a failed one (`unreadable_outcome`). Raises MalformedEntry for one
-        of a later version of the contract, which must stay where it is for a later Keyfleet.
+        of a later version of the contract, which must stay where it is for a later Keyfleet; `takes_later`: nobody else
+        will read it, so a failed one stands in its place too.
         """
         answer = cast(
             "list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]] | None",
             self._client.xread({self._stream_key: after}, count=count, block=block_ms),
         )
         entries = answer[0][1] if answer else []
-        return [(entry_id.decode(), _outcome(fields)) for entry_id, fields in entries]
+        return [(entry_id.decode(), _outcome(fields, takes_later)) for entry_id, fields in entries]
 
     def has_outcomes(self) -> bool:
         """Whether outcomes wait to be collected."""
@@ -230,10 +233,10 @@ def _record_keys(fleet: str, job_id: str) -> list[str]:
     ]
 
 
-def _outcome(entry: dict[bytes, bytes]) -> Outcome:
+def _outcome(entry: dict[bytes, bytes], takes_later: bool) -> Outcome:
     try:
         return decode_outcome(entry)
     except MalformedEntry as error:
-        if error.is_later:
+        if error.is_later and not takes_later:
             raise
         return unreadable_outcome(entry, error)

@@ -43,10 +43,12 @@ class Acceptor:
         stopping: threading.Event,
         say: Callable[[str], None],
         disks: DiskRoom | None = None,
-        on_cancelled: Callable[[], None] = lambda: None,
+        on_cancelled: Callable[[], None] | None = None,
+        on_pause: Callable[[], None] = lambda: None,
     ) -> None:
         """`say(reason)` tells what accepting waits for; an empty reason: nothing. `disks` are those that must have
-        room; `on_cancelled` is told that the job was cancelled, and then nothing more is accepted."""
+        room; `on_cancelled` is told that the job was cancelled, and then nothing more is accepted; without it
+        JobCancelled is raised, and the next requests may be accepted again. `on_pause` is called before each pause."""
         self._client = client
         self._ledger = ledger
         self._tickets = tickets
@@ -54,6 +56,7 @@ class Acceptor:
         self._say = say
         self._disks = disks
         self._on_cancelled = on_cancelled
+        self._on_pause = on_pause
         self._looked_s = 0.0
 
     def accept(
@@ -67,6 +70,7 @@ class Acceptor:
         """Write `requests` into the ledger, waiting as long as it takes; False if stopped before that.
 
         `options` are as for `JobLedger.accept`. `still_wanted` is asked before each try which of them to write.
+        Raises JobCancelled where nobody is told of that.
         """
         batch = uuid.uuid4().hex
         while not self._stopping.is_set():
@@ -75,6 +79,8 @@ class Acceptor:
                 wanted = still_wanted(requests)
                 accepted = self._ledger.accept(queue, wanted, batch=batch, options=options)
             except JobCancelled:
+                if self._on_cancelled is None:
+                    raise
                 self._stopping.set()
                 self._on_cancelled()
             except redis.exceptions.OutOfMemoryError:
@@ -91,6 +97,7 @@ class Acceptor:
 
     def _pause(self, reason: str) -> None:
         self._say(reason)
+        self._on_pause()
         self._stopping.wait(RETRY_S)
 
     def _wait_for_room(self) -> None:

@@ -26,6 +26,8 @@ class FleetWatch:
         self._stopping = threading.Event()
         self._empty_looks = 0
         self.status = FleetStatus()
+        self.known: FleetStatus | None = None
+        """The status, or None where the last look has brought none."""
         self._thread = threading.Thread(target=self._run, name="keyfleet-fleet-watch", daemon=True)
 
     def start(self) -> None:
@@ -46,8 +48,9 @@ class FleetWatch:
         try:
             self.status = read_fleet_status(self._client, self._fleet)
         except redis.RedisError:
-            self.status, self._empty_looks = FleetStatus(), 0
+            self.known, self.status, self._empty_looks = None, FleetStatus(), 0
         else:
+            self.known = self.status
             self._empty_looks = 0 if self.status.workers else self._empty_looks + 1
 
     def _run(self) -> None:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from keyfleet.forked import close_in_forks, forget_in_forks
+
 __all__ = ["LocalWorkers"]
 
 STOP_MARGIN_S = 20.0
@@ -39,6 +41,8 @@ class LocalWorkers:
                 pass_fds=tuple(inherit),
                 start_new_session=True,  # so that Ctrl-C reaches only this command, which then asks them to stop
             )
+        if self._process.stdin is not None:  # a forked child that kept it would keep the workers from ending
+            close_in_forks(self._process.stdin.fileno())
 
     def has_failed(self) -> bool:
         """Whether the supervisor has ended although nobody asked it to."""
@@ -59,6 +63,7 @@ class LocalWorkers:
         if self._process is None:
             return
         if self._process.stdin is not None:
+            forget_in_forks(self._process.stdin.fileno())
             self._process.stdin.close()
         if not at_once:
             try:

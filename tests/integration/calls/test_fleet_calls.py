@@ -52,8 +52,16 @@ def test_a_call_returns_the_response_or_raises_what_kept_it_from_coming(fleet: F
     assert refused.value.body["error"]["code"] == refused.value.code
     with pytest.raises(InvalidRequest, match="stream: a stream can't be had"):
         fleet.call(CHAT, chat("hello", stream=True))
-    with pytest.raises(InvalidRequest, match="timeout_s: expected a number of seconds above 0"):
-        fleet.call(CHAT, chat("hello"), timeout_s=0)
+    for timeout_s in (0, float("inf"), float("nan"), "soon"):
+        with pytest.raises(InvalidRequest, match="timeout_s: expected a number of seconds above 0"):
+            fleet.call(CHAT, chat("hello"), timeout_s=timeout_s)  # type: ignore[arg-type]
+    assert fleet.call(CHAT, chat("hello"), timeout_s=1e13)["model"] == MODEL
+    with pytest.raises(InvalidRequest, match="body: is no JSON"):
+        fleet.call(CHAT, chat("hello", temperature=float("nan")))
+    with pytest.raises(InvalidRequest, match="body: expected bytes, found str"):
+        fleet.send(CHAT, "{}")  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequest, match="max_attempts: expected a whole number above 0"):
+        fleet.send(CHAT, b"{}", max_attempts=0)
     with pytest.raises(InvalidRequest, match="priority: expected urgent or bulk"):
         fleet.call(CHAT, chat("hello"), priority="soon")  # type: ignore[arg-type]
 
@@ -183,14 +191,48 @@ def test_wrong_keys_and_settings_are_named(make_fleet: MakeFleet) -> None:
         ({"keys": [{"api_key": "sk-good"}, {"api_key": "sk-x", "tpn": 4}]}, r"keys\[1\]: .*tpn"),
         ({"keys": ["sk-good", 5]}, r"keys\[1\]: expected an API key or a mapping"),
         ({"keys": ["sk-good"], "use": "170%"}, "use: expected"),
-        ({"keys": ["sk-good"], "concurrency": 0}, "concurrency: expected a number above 0"),
+        ({"keys": ["sk-good"], "concurrency": 1.5}, "concurrency: expected a whole number above 0"),
+        (
+            {"keys": "sk-made-up-as-a-text"},
+            "keys: there is no such file; expected the name of a keys file, or API keys",
+        ),
+        ({"keys": {"api_key": "sk-made-up"}}, "keys: expected the name of a keys file, or a list .* not dict"),
         ({"broker_url": "http://here"}, "broker_url: expected"),
         ({"workers": False}, "workers=False needs a broker"),
         ({}, "no API keys found"),
     ]
     for options, message in wrong:
-        with pytest.raises(ConfigurationError, match=message):
+        with pytest.raises(ConfigurationError, match=message) as refused:
             make_fleet(**options).call(CHAT, chat("hello"))
+        assert "sk-made-up" not in str(refused.value)
+
+
+FORKING = """
+import asyncio, os, signal, keyfleet
+fleet = keyfleet.Fleet(keys={keys!r})
+fleet.call({endpoint!r}, {body!r})
+child = os.fork()
+if not child:
+    for call in (fleet.call, lambda *arguments: asyncio.run(fleet.acall(*arguments))):
+        try:
+            call({endpoint!r}, {body!r})
+        except keyfleet.FleetClosed as error:
+            print(error, flush=True)
+    signal.pause()
+fleet.close()
+print("closed", flush=True)
+os.kill(child, signal.SIGKILL)
+"""
+
+
+def test_a_forked_child_is_told_and_holds_up_nothing(place: Place, sim: SimProcess) -> None:
+    keys = str(place.write_keys(sim, (sim_key("one"),)))
+    code = FORKING.format(keys=keys, endpoint=CHAT, body=chat("hello"))
+    program = place.start_program(code, PYTHONWARNINGS="ignore")
+    wait_until(lambda: "closed" in program.stdout, "the parent has closed its fleet")
+    wait_until(lambda: program.stdout.count("made in another process") == 2, "the child was told twice")
+    assert program.wait() == 0, program.stderr
+    place.wait_until_empty()
 
 
 def test_a_fleet_belongs_to_the_process_that_made_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,7 +210,9 @@ class _Taking:
 
     def take_at_once(self) -> None:
         """Take once, with what slots are free."""
-        got = 0 if self.runner._calls.health.is_cautious(self.quota) else self._free_slots()
+        calls = self.runner._calls
+        is_unfit = calls.stopping.is_set() or calls.health.is_cautious(self.quota)
+        got = 0 if is_unfit else self._free_slots()
         result = self._take(got, most_inputs=MOST_REQUESTS) if got else None
         if result is not None and result.wait_ms:
             self._leave_to_others(0, _reason(result), result.wait_ms / 1000)

@@ -46,7 +46,6 @@ local most_requests, most_inputs, most_tokens = tonumber(ARGV[9]), tonumber(ARGV
 local ramp_step_ms, hold_count, count = tonumber(ARGV[7]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local FIRST_HOLD, FIRST_LIMIT = 15, 16
 local NO_END_MS = 60000 -- after so long, a hold without an end of its own is looked at again
-local LEAST_SHARED = 4 -- of a smaller limit nothing is left to urgent requests
 local ready_urgent = redis.call('ZCARD', READY_URGENT)
 local ready_left = ready_urgent + redis.call('ZCARD', READY_BULK)
 
@@ -240,8 +239,7 @@ end
 local function leave_room()
   if redis.call('EXISTS', KEYS[14]) == 0 then return end
   for _, window in ipairs(windows) do
-    local left = window.amount >= LEAST_SHARED and math.ceil(window.amount * tonumber(ARGV[12]) / 100) or 0
-    window.open_amount = math.max(1, window.open_amount - left)
+    window.reserve = math.floor(window.amount * tonumber(ARGV[12]) / 100)
   end
 end
 

@@ -38,6 +38,7 @@ local function open_window(key, at)
   window.slot_ms = math.max(1, math.ceil(window.window_ms / SLOTS))
   window.span_ms = window.window_ms + tonumber(ARGV[at + 2])
   window.open_amount = window.amount -- less than the amount while the quota grows back (take.lua)
+  window.reserve = 0 -- what is left to urgent requests (take.lua)
   local state = redis.call('HMGET', key, 'total', 'head', 'last_ms', 'born_ms', 'foreign', 'foreign_until_ms')
   window.total, window.head, window.last_ms = tonumber(state[1]), tonumber(state[2]), tonumber(state[3])
   window.born_ms = tonumber(state[4])
@@ -147,9 +148,12 @@ local function roll_window(window, now_ms)
   if stale then save_window(window, now_ms) end
 end
 
--- By how much `cost` is too much beside what is used. What is larger than the open amount may start alone.
+-- By how much `cost` is too much beside what is used. What is larger than the open amount may start alone, and what
+-- leaves no room for the reserve need leave none: else it would never start beside a trickle of urgent requests.
 local function excess_of(window, used, cost)
-  return used + cost - math.max(window.open_amount, cost)
+  local open = window.open_amount - window.reserve
+  if cost > open then open = math.max(window.open_amount, cost) end
+  return used + cost - open
 end
 
 -- Milliseconds from now_ms until `cost` fits, 0 when it fits now, -1 when it never does.
