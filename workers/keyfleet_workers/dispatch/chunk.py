@@ -12,8 +12,8 @@ from typing import Protocol
 
 import redis
 
-from keyfleet.contract import CALLER_GONE, DEADLINE_EXCEEDED, TOO_LARGE_FOR_KEY, Outcome
-from keyfleet.ledger import Finish, Taken, model_of
+from keyfleet.contract import TOO_LARGE_FOR_KEY
+from keyfleet.ledger import Finish, model_of
 from keyfleet.tickets import REQUESTS_PER_TICKET
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.dispatch.calls import CallRunner
@@ -21,7 +21,7 @@ from keyfleet_workers.dispatch.chunk_counts import ChunkCounts
 from keyfleet_workers.dispatch.decoding import malformed_outcome
 from keyfleet_workers.dispatch.delivery import Delivery, Settle
 from keyfleet_workers.dispatch.held import HeldRequests
-from keyfleet_workers.dispatch.outcomes import never_sent
+from keyfleet_workers.dispatch.outcomes import too_large, too_late, unwanted
 from keyfleet_workers.dispatch.packs import Pack
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.standing import Standing
@@ -151,9 +151,9 @@ class ChunkRunner:
                 self._executor.submit(self._calls.run, queue, pack, result.grant, counts)
             except RuntimeError:  # the pool is being closed
                 self._calls.give_back(queue, pack, result.grant, counts)
-        ended = [(taken, _too_large(taken)) for taken in result.impossible]
-        ended += [(taken, _too_late(taken)) for taken in result.expired]
-        ended += [(taken, _unwanted(taken)) for taken in result.dropped]
+        ended = [(taken, too_large(taken)) for taken in result.impossible]
+        ended += [(taken, too_late(taken)) for taken in result.expired]
+        ended += [(taken, unwanted(taken)) for taken in result.dropped]
         for taken, outcome in ended:
             self._delivery.put(queue, Finish(taken.key, taken.token, outcome), taken.record)
             self._held.drop(queue, taken.key, taken.token)
@@ -287,19 +287,3 @@ def _reason(result: TakeResult) -> str:
     if result.hold:
         return result.hold.describe()
     return result.limit.describe() if result.limit else TOO_LARGE_FOR_KEY
-
-
-def _too_large(taken: Taken) -> Outcome:
-    message = f"the request costs {taken.cost_tokens} tokens, more than any key's limits allow in a whole window"
-    calls = len(taken.attempts)
-    return never_sent(taken.key, taken.attempts, code="request_too_large", message=message, calls=calls)
-
-
-def _too_late(taken: Taken) -> Outcome:
-    message = "the request could not be started before its deadline"
-    return never_sent(taken.key, taken.attempts, code=DEADLINE_EXCEEDED, message=message, calls=len(taken.attempts))
-
-
-def _unwanted(taken: Taken) -> Outcome:
-    message = "nobody waits for the answer any more"
-    return never_sent(taken.key, taken.attempts, code=CALLER_GONE, message=message, calls=len(taken.attempts))

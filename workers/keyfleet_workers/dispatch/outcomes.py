@@ -8,14 +8,24 @@ from dataclasses import replace
 from requests.structures import CaseInsensitiveDict
 
 from keyfleet.config import HIDDEN
-from keyfleet.contract import AttemptError, Outcome
+from keyfleet.contract import CALLER_GONE, DEADLINE_EXCEEDED, AttemptError, Outcome
 from keyfleet.ledger import Taken
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.dispatch.answer_parts import Part
 from keyfleet_workers.dispatch.usage import tokens_used
 from keyfleet_workers.provider import Answer, Verdict
 
-__all__ = ["error_of", "failure", "never_sent", "success", "tokens_used", "without_secrets"]
+__all__ = [
+    "error_of",
+    "failure",
+    "never_sent",
+    "success",
+    "tokens_used",
+    "too_large",
+    "too_late",
+    "unwanted",
+    "without_secrets",
+]
 
 REQUEST_ID = "x-request-id"
 """The header with the provider's name of a call."""
@@ -86,3 +96,22 @@ def never_sent(key: str, attempts: tuple[AttemptError, ...], *, code: str, messa
         errors=(*attempts, error),
         finished_s=time.time(),
     )
+
+
+def too_large(taken: Taken) -> Outcome:
+    """It fits no key's limits."""
+    message = f"the request costs {taken.cost_tokens} tokens, more than any key's limits allow in a whole window"
+    calls = len(taken.attempts)
+    return never_sent(taken.key, taken.attempts, code="request_too_large", message=message, calls=calls)
+
+
+def too_late(taken: Taken) -> Outcome:
+    """Its deadline has passed."""
+    message = "the request could not be started before its deadline"
+    return never_sent(taken.key, taken.attempts, code=DEADLINE_EXCEEDED, message=message, calls=len(taken.attempts))
+
+
+def unwanted(taken: Taken) -> Outcome:
+    """Its caller is gone."""
+    message = "nobody waits for the answer any more"
+    return never_sent(taken.key, taken.attempts, code=CALLER_GONE, message=message, calls=len(taken.attempts))
