@@ -32,19 +32,19 @@ def find_fleet_keys(keys: KeysArgument | None, settings: Settings, env: Environm
     if keys is None or isinstance(keys, str | Path):
         path = None if keys is None else _path(keys)
         source = find_keys(option_path=path, env=env, cwd=Path.cwd())
-        found = FleetKeys(source, keys_fleet(source, env))
-    elif isinstance(keys, Sequence):
+        source.check_variables(env)
+        return FleetKeys(source, keys_fleet(source, env))
+    if isinstance(keys, Sequence):
         given = write_given_keys(keys, env, settings.state_dir / "keys")
         stack.callback(given.remove)
-        own = replace(given.source, path=None)  # the file is another one each time
-        found = FleetKeys(given.source, keys_fleet(own, env.with_values(given.variables)), given.variables)
-    else:
-        raise ConfigurationError(
-            f"keys: expected the name of a keys file, or a list of API keys or of mappings, not {type(keys).__name__}",
-            setting="keys",
-        )
-    found.source.check_variables(env.with_values(found.variables))
-    return found
+        own = replace(given.source, path=None)  # the file is another one each time, and the program's no business
+        known = env.with_values(given.variables)
+        own.check_variables(known)
+        return FleetKeys(given.source, keys_fleet(own, known), given.variables)
+    raise ConfigurationError(
+        f"keys: expected the name of a keys file, or a list of API keys or of mappings, not {type(keys).__name__}",
+        setting="keys",
+    )
 
 
 def _path(name: str | Path) -> Path:

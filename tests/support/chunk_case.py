@@ -67,6 +67,7 @@ class ChunkCase:
         self.finished: list[Finish] = []
         self.noted: list[Settle] = []
         self.may_take = True
+        self.can_share = True
         self.cautious: list[bool] = []
         self.is_first = True
         self.not_first = 0
@@ -105,6 +106,9 @@ class ChunkCase:
     @property
     def health(self) -> KeyHealth:
         return cast(KeyHealth, self)
+
+    def shares(self, queue: str) -> bool:
+        return self.can_share
 
     def is_cautious(self, quota: Quota) -> bool:
         return self.cautious.pop(0) if self.cautious else False

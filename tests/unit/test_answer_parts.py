@@ -49,6 +49,17 @@ def test_items_go_to_their_requests_by_their_indices() -> None:
     assert all(part["data"][0]["index"] == 0 for part in apart(document, [1, 1, 1]))
 
 
+def test_items_without_indices_stand_in_order() -> None:
+    parts = apart({**embeddings([1], [2]), "data": [{"embedding": [1]}, {"embedding": [2]}]}, [1, 1])
+    assert [part["data"] for part in parts] == [[{"embedding": [1]}], [{"embedding": [2]}]]
+
+
+def test_an_index_of_zero_may_be_left_out() -> None:
+    data = [{"embedding": [2], "index": 1}, {"embedding": [1]}]
+    parts = apart({**embeddings([1], [2]), "data": data}, [1, 1])
+    assert [part["data"][0]["embedding"] for part in parts] == [[1], [2]]
+
+
 def test_several_choices_of_each_prompt_stay_together() -> None:
     choices = [{"text": f"t{at}", "index": at, "logprobs": None, "finish_reason": "stop"} for at in range(6)]
     document = {
@@ -86,7 +97,8 @@ def test_nested_further_fields_are_in_every_answer() -> None:
         {**embeddings([1], [2]), "data": [{"index": 0}, {"index": 0}]},
         {**embeddings([1], [2]), "data": [{"index": 0}, {"index": 2}]},
         {**embeddings([1], [2]), "data": [{"index": False}, {"index": 1}]},
-        {**embeddings([1], [2]), "data": [{"embedding": [1]}, {"embedding": [2]}]},
+        {**embeddings([1], [2]), "data": [{"embedding": [1]}, {"embedding": [2]}, {"embedding": [3]}]},
+        {**embeddings([1], [2]), "data": [{"embedding": [1], "index": 0}, {"embedding": [2]}]},
         {**embeddings([1], [2]), "data": [[1], [2]]},
         {**embeddings([1], [2]), "data": {"0": 1}},
         {"object": "list"},

@@ -44,3 +44,15 @@ def test_an_error_apart_reaches_the_caller() -> None:
 
     with pytest.raises(DeadlineExceeded, match="too late"):
         run_apart(fail())
+
+
+def test_where_no_thread_can_be_had_the_caller_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def never() -> None:
+        raise AssertionError("it must not run")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        run_apart(never())

@@ -133,6 +133,8 @@ def test_asking_a_failed_request_for_its_response_tells_why_there_is_none(use: U
     with pytest.raises(ProviderError, match=r"HTTP 400: No\."):
         failed["choices"]
     assert not hasattr(failed, "choices")
+    with pytest.raises(AttributeError, match=r"choices: HTTP 400: No\."):
+        _ = failed.choices
     assert failed.get("choices") is None
 
 

@@ -156,3 +156,17 @@ def test_the_log_level_of_openai_manager_is_that_of_keyfleet(monkeypatch: pytest
     session.SESSION.fleet()
     assert logger.level == 10
     logger.setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    ("dicts", "message"),
+    [
+        ([{"api_key": "sk-x", "reqests_per_min": 9}], "reqests_per_min"),
+        ({"api_key": "sk-x"}, "config_dicts: expected a list of dictionaries, found one"),
+    ],
+)
+def test_wrong_keys_are_refused_where_they_are_appended_and_change_nothing(dicts: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        append_auth_from_config(config_dicts=dicts)
+    append_auth_from_config(config_dicts=[{"api_key": "sk-good"}])
+    assert [key["api_key"] for key in keys_in_use()] == ["sk-good"]

@@ -123,3 +123,10 @@ def test_without_the_server_what_was_known_holds(case: Case, monkeypatch: pytest
     monkeypatch.setattr(case.client, "hget", fail)
     assert case.estimate() == known
     assert case.estimate("other") == ASSUMED_OUTPUT_TOKENS
+
+
+def test_of_several_choices_each_is_a_part_of_the_output(case: Case) -> None:
+    for _ in range(200):
+        case.means.note("m", {"choices": [{}] * 20, "usage": {"completion_tokens": 2000}})
+    case.means.flush()
+    assert case.estimate() == pytest.approx(100, abs=1)

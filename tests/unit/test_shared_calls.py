@@ -242,11 +242,35 @@ def test_a_request_alone_meets_its_error_as_ever(case: SharedCase) -> None:
 
 
 @pytest.mark.parametrize("data", [[], [{"index": 0}], [{"index": 0}, {"index": 1}, {"index": 1}], None])
-def test_an_answer_that_fits_not_all_of_them_is_asked_for_again_in_parts(case: SharedCase, data: Any) -> None:
+def test_an_answer_that_can_not_be_told_apart_is_asked_for_alone_and_no_other_is_shared(
+    case: SharedCase, data: Any
+) -> None:
+    assert case.runner.shares("q")
     case.answers(data=data)
     case.run()
     assert went_back(case, "")
     assert case.counts.ends == {"split": 3}
+    assert not case.runner.shares("q")
+
+
+def test_a_shared_call_that_is_rate_limited_time_and_again_is_split(case: SharedCase) -> None:
+    for times in (1, 2, 3):
+        case.refuses(429, "rate_limit_exceeded", "Slow down please")
+        case.delivered.clear()
+        case.run()
+        assert went_back(case, None if times < 3 else "")
+
+
+def test_a_success_in_between_says_that_shared_calls_are_not_too_large(case: SharedCase) -> None:
+    for _ in range(4):
+        case.refuses(429, "rate_limit_exceeded", "Slow down please")
+        case.delivered.clear()
+        case.run()
+        assert went_back(case, None)
+        case.provider.status = 200
+        case.answers()
+        case.delivered.clear()
+        case.run()
 
 
 def test_what_an_error_repeats_of_one_request_is_not_told_of_its_neighbours(case: SharedCase) -> None:

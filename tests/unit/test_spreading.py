@@ -144,11 +144,19 @@ def test_embeddings_keep_their_text_as_the_provider_wrote_it() -> None:
     assert [one["index"] for one in json.loads(merged)["data"]] == [0, 1]
 
 
-def test_items_that_came_in_another_order_keep_their_numbers() -> None:
+def test_items_that_came_in_another_order_are_put_in_order() -> None:
     found = Spread("embeddings", (b"", b""), (2, 1))
-    first = b'{"data": [{"index": 1}, {"index": 0}]}'
+    first = b'{"data": [{"index": 1, "embedding": 7}, {"index": 0, "embedding": 8}]}'
     merged = json.loads(found.merged([first, b'{"data": [{"index": 0}]}']))
-    assert [one["index"] for one in merged["data"]] == [1, 0, 2]
+    assert [(one["index"], one.get("embedding")) for one in merged["data"]] == [(0, 8), (1, 7), (2, None)]
+
+
+@pytest.mark.parametrize("items", ["", '{"index": 0}, {"index": 1}'])
+def test_a_part_that_was_not_answered_whole_is_an_error(items: str) -> None:
+    found = Spread("embeddings", (b"", b""), (1, 1))
+    with pytest.raises(RequestFailed, match=r"with \d items in place of 1") as caught:
+        found.merged([b'{"data": [{"index": 0}]}', f'{{"data": [{items}]}}'.encode()])
+    assert caught.value.code == UNEXPECTED_ANSWER
 
 
 def test_all_numbers_of_the_usage_are_added_up() -> None:
@@ -158,7 +166,7 @@ def test_all_numbers_of_the_usage_are_added_up() -> None:
         {"total_tokens": 4, "details": {"cached": 2, "kind": "b"}, "new": 7},
         None,
     ]
-    answers = [json.dumps({"choices": [], "usage": usage}).encode() for usage in usages]
+    answers = [json.dumps({"choices": [{"index": 0}], "usage": usage}).encode() for usage in usages]
     assert json.loads(found.merged(answers))["usage"] == {
         "total_tokens": 7,
         "details": {"cached": 3, "kind": "a"},

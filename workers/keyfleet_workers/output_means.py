@@ -26,7 +26,7 @@ class OutputMeans:
         self._outputs: dict[str, list[int]] = {}
 
     def note(self, model: str, document: Any) -> None:
-        """Take in an answer's output, where it reports one above zero."""
+        """Take in an answer's output, where it reports one above zero; of several choices each is an equal part."""
         tokens = _output_tokens(document)
         if tokens:
             with self._lock:
@@ -48,4 +48,6 @@ def _output_tokens(document: Any) -> int | None:
     if not isinstance(usage, dict):
         return None
     tokens = usage.get("completion_tokens", usage.get("output_tokens"))
-    return tokens if isinstance(tokens, int) and tokens >= 0 else None
+    choices = document.get("choices")
+    count = max(1, len(choices)) if isinstance(choices, list) else 1
+    return -(-tokens // count) if isinstance(tokens, int) and tokens >= 0 else None

@@ -72,7 +72,7 @@ class Packing:
         common = {name: value for name, value in body.items() if name != kind.field}
         try:
             text = json.dumps([self.job_id, endpoint, form, common], sort_keys=True, allow_nan=False)
-        except ValueError:  # a number that Python doesn't hold exactly
+        except (ValueError, RecursionError):  # a number that Python doesn't hold exactly, or what is too deep
             return ""
         return f"{blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()}:{most}"
 

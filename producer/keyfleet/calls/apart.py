@@ -36,8 +36,12 @@ def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         thread.start()
         return ended.result()
-    except BaseException:
-        if not ended.done():
+    except BaseException as error:
+        if (
+            isinstance(error, RuntimeError) and thread.ident is None
+        ):  # no thread can be had, as at the interpreter's end
+            coroutine.close()
+        elif not ended.done():
             loop, task = started.result()
             loop.call_soon_threadsafe(task.cancel)
         raise

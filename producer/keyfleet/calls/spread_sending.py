@@ -107,7 +107,7 @@ async def send_parts(fleet: SendsCalls, endpoint: str, parts: Spread, options: S
         if isinstance(first, _PartFailed):
             return first.answer
         raise first
-    return _one_answer(parts, [end for end in ends if isinstance(end, Answer)])
+    return await asyncio.to_thread(_one_answer, parts, [end for end in ends if isinstance(end, Answer)])
 
 
 def _one_answer(parts: Spread, answers: Sequence[Answer]) -> Answer:

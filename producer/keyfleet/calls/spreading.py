@@ -64,7 +64,7 @@ class Spread:
         """One answer of the parts' answers, which are in the order of `bodies`.
 
         Indices count through the whole list (completions: prompt i, choice j: i·n+j), all numbers of the usage are
-        added up, and all else is the first answer's. Raises RequestFailed for an answer without the list.
+        added up, and all else is the first answer's. Raises RequestFailed for an answer without the whole list.
         """
         list_name = _LISTS[self.kind][1]
         parts = [_answer_fields(answer, list_name) for answer in answers]
@@ -72,7 +72,9 @@ class Spread:
         offset = 0
         for fields, size in zip(parts, self.sizes, strict=True):
             listed = next(one.value for one in fields if one.name == list_name)
-            items += [_renumbered(item, offset) for item in listed]
+            if len(listed) != size:
+                raise _unexpected(f"with {len(listed)} items in place of {size}")
+            items += [_renumbered(item, offset) for item in sorted(listed, key=_index_of)]
             offset += size
         usages = [one.value for fields in parts for one in fields if one.name == _USAGE]
         texts = {one.name: one.text for one in parts[0]}
@@ -177,9 +179,18 @@ def _answer_fields(answer: bytes, list_name: str) -> list[Field]:
     except ValueError:
         fields = []
     if not any(one.name == list_name for one in fields):
-        message = f"a part of the list was answered without `{list_name}`, so the answers can't be put together"
-        raise RequestFailed(message, code=UNEXPECTED_ANSWER, attempts=1)
+        raise _unexpected(f"without `{list_name}`")
     return fields
+
+
+def _unexpected(how: str) -> RequestFailed:
+    message = f"a part of the list was answered {how}, so the answers can't be put together"
+    return RequestFailed(message, code=UNEXPECTED_ANSWER, attempts=1)
+
+
+def _index_of(item: list[Field]) -> int:
+    """An item without an index, as of a moderation, stays where it is."""
+    return next((one.value for one in item if _is_index(one)), 0)
 
 
 def _renumbered(item: list[Field], offset: int) -> str:

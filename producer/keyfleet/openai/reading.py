@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
@@ -54,11 +55,16 @@ def read_call(
         endpoint,
         _with_model(body) if path.endswith("/moderations") else body,
         {
-            "timeout_s": timeouts_s.get("read"),
+            "timeout_s": _timeout_s(timeouts_s.get("read")),
             "priority": _priority(headers.get(PRIORITY_HEADER)),
             "max_attempts": _max_attempts(headers.get(ATTEMPTS_HEADER)),
         },
     )
+
+
+def _timeout_s(given_s: float | None) -> float | None:
+    """No end is no timeout."""
+    return None if given_s == math.inf else given_s
 
 
 def _endpoint(url: str) -> str:

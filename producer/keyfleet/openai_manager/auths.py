@@ -45,6 +45,8 @@ def auths_of_file(path: Path, env: Environment) -> list[Auth]:
 def auths_of_dicts(dicts: Sequence[Mapping[str, Any]], env: Environment) -> list[Auth]:
     """One key for each of `config_dicts`: `api_key`, and where wanted `proxy`, `requests_per_min`, `tokens_per_min` or
     any field of a keys file. Limits that are not given are the environment's. Raises ConfigurationError."""
+    if isinstance(dicts, Mapping):
+        raise ConfigurationError("config_dicts: expected a list of dictionaries, found one", setting="config_dicts")
     auths = []
     for number, given in enumerate(dicts):
         if not isinstance(given, Mapping) or not isinstance(given.get("api_key"), str):

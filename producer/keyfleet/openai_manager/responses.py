@@ -25,7 +25,7 @@ class FailedResponse(Response):
     """Stands in the place of a response that there is none of: `{"error": {…}}`, as OpenAI answers.
 
     It counts as false, so `[r for r in responses if r]` are those that succeeded. `exception` is what
-    `keyfleet.Fleet.call` would have raised; asking for a field that only a response has raises it. `status` is the
+    `keyfleet.Fleet.call` would have raised; asking for an item that only a response has raises it. `status` is the
     provider's HTTP status, None where it is no error of a provider.
     """
 
@@ -54,6 +54,12 @@ class FailedResponse(Response):
     def __missing__(self, name: str) -> Any:
         raise self.exception
 
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        why = "" if name.startswith("__") or name == "exception" else f": {self.exception}"
+        raise AttributeError(f"{name}{why}")
+
     def __reduce__(self) -> tuple[type[FailedResponse], tuple[RequestFailed | InvalidRequest]]:
         return type(self), (self.exception,)
 
@@ -62,8 +68,19 @@ def response_of(answer: Answer) -> Response:
     """The response that an answer holds, or the error."""
     if answer.status >= 400:
         return FailedResponse(_provider_error(answer))
-    document = json.loads(answer.body, object_hook=Response)
+    document = _document(answer.body)
     return document if isinstance(document, Response) else Response(body=document)
+
+
+def _document(body: bytes) -> Any:
+    try:
+        return json.loads(body, object_hook=Response)
+    except ValueError:  # an integer longer than Python reads, or no JSON at all
+        pass
+    try:
+        return json.loads(body, object_hook=Response, parse_int=float)
+    except ValueError:
+        return body.decode(errors="replace")
 
 
 def _provider_error(answer: Answer) -> ProviderError:

@@ -7,9 +7,10 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from keyfleet.config import Environment, parse_log_level
+from keyfleet.config import Environment, parse_log_level, write_given_keys
 from keyfleet.fleet import Fleet
 from keyfleet.openai_manager.auths import (
     Auth,
@@ -33,6 +34,7 @@ class Session:
 
     def append(self, auths: list[Auth]) -> None:
         """Use these keys from the next call on, beside the environment's. Calls under way must have ended."""
+        _check(auths)
         with self._lock:
             self._appended += auths
             fleet, self._fleet = self._fleet, None
@@ -65,6 +67,13 @@ def append_auth_from_config(
     env = Environment.read()
     auths = [] if config_path is None else auths_of_file(Path(config_path).expanduser(), env)
     SESSION.append(auths + auths_of_dicts(config_dicts or (), env))
+
+
+def _check(auths: list[Auth]) -> None:
+    """Say here what is wrong, before every later call would. Raises ConfigurationError."""
+    if auths:
+        with TemporaryDirectory() as directory:
+            write_given_keys(with_names_of_their_own(auths), Environment.read(), Path(directory))
 
 
 def _make_fleet(appended: list[Auth]) -> Fleet:

@@ -67,7 +67,8 @@ def _parts(
 
 
 def _item(text: str, spans: Spans, index: int) -> str:
-    return _object({name: _cut(text, span) for name, span in spans.items()} | {"index": str(index)})
+    fields = {name: _cut(text, span) for name, span in spans.items()}
+    return _object(fields | {"index": str(index)} if "index" in fields else fields)
 
 
 def shares_of(usage: Any, weights: Sequence[int]) -> list[Any]:
@@ -104,7 +105,10 @@ def _apportioned(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def _in_order(text: str, rows: list[Spans], count: int) -> list[Spans]:
-    indices = [json.loads(_cut(text, row["index"])) for row in rows]
+    """The items by their indices; without any they stand in order. Some writers of JSON leave a 0 out."""
+    if len(rows) == count and not any("index" in row for row in rows):
+        return rows
+    indices = [json.loads(_cut(text, row["index"])) if "index" in row else 0 for row in rows]
     if len(rows) != count or any(type(index) is not int for index in indices) or set(indices) != set(range(count)):
         raise ValueError("wrong indices")
     return [row for _, row in sorted(zip(indices, rows, strict=True), key=lambda pair: pair[0])]

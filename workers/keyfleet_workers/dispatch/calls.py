@@ -64,6 +64,7 @@ class CallRunner:
         self._via_proxy = binding.proxy_url is not None
         self._client = client
         self._conclusions = Conclusions(delivery, health, binding.name)
+        self.shares = self._conclusions.shares
         self._held = held
         self._slots = slots
         self._charges = charges
@@ -103,7 +104,7 @@ class CallRunner:
         for taken in pack.members:
             self._held.drop(queue, taken.key, taken.token)
         self._slots.release()
-        self.count(how, len(pack.members))
+        self.count(how, 1 if how == VerdictKind.RATE_LIMITED.value else len(pack.members))  # of these calls count
         counts.end(how, len(pack.members))
 
     def _run(self, queue: str, pack: Pack, grant: Grant) -> str:

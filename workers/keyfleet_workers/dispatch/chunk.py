@@ -190,7 +190,7 @@ class _Taking:
                 got = self._slots_for(1 if is_cautious else left)
                 if not got:
                     return
-                result = self._take(got, most_inputs=1 if is_cautious else MOST_REQUESTS)
+                result = self._take(got, most_inputs=1 if is_cautious else self._most_inputs())
                 if is_cautious and not (result and result.packs):
                     health.is_not_first(self.quota)
                 if result is None:
@@ -213,9 +213,12 @@ class _Taking:
         calls = self.runner._calls
         is_unfit = calls.stopping.is_set() or calls.health.is_cautious(self.quota)
         got = 0 if is_unfit else self._free_slots()
-        result = self._take(got, most_inputs=MOST_REQUESTS) if got else None
+        result = self._take(got, most_inputs=self._most_inputs()) if got else None
         if result is not None and result.wait_ms:
             self._leave_to_others(0, _reason(result), result.wait_ms / 1000)
+
+    def _most_inputs(self) -> int:
+        return MOST_REQUESTS if self.runner._calls.shares(self.queue) else 1
 
     def _free_slots(self) -> int:
         return self.runner._slots.acquire(REQUESTS_PER_TICKET, BRIEF_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 
 from keyfleet.ledger import Finish, Retry
 from keyfleet_workers.dispatch.answer_parts import AnswerMisfit, Part
@@ -17,6 +18,9 @@ from keyfleet_workers.retry_policy import GiveUp, backoff_ms, decide
 __all__ = ["Conclusions"]
 
 logger = logging.getLogger(__name__)
+
+MOST_REFUSED = 3
+"""So often in a row a shared call may be rate limited before its requests are split over smaller ones."""
 
 _BACK_AT_ONCE = frozenset(
     {VerdictKind.RATE_LIMITED, VerdictKind.OUT_OF_CREDIT, VerdictKind.REVOKED, VerdictKind.UNREACHABLE}
@@ -41,6 +45,8 @@ class Conclusions:
         self._delivery = delivery
         self._health = health
         self._key_name = key_name
+        self._refused: Counter[str] = Counter()
+        self._misfits: set[str] = set()
 
     def conclude(
         self, queue: str, pack: Pack, verdict: Verdict, answer: Answer | None, shared: SharedCall | None
@@ -53,6 +59,8 @@ class Conclusions:
             return self._pass_over(queue, pack, verdict, answer)
         if kind is VerdictKind.RATE_LIMITED and self._health.limited.is_to_blame(pack.first.key):
             return self._fail(queue, pack, verdict, answer)
+        if kind is VerdictKind.RATE_LIMITED and pack.is_shared and self._is_refused_again(queue):
+            return self._split(queue, pack)
         if kind in _BACK_AT_ONCE or (kind is VerdictKind.MODEL_LOST and self._health.leaves_model(queue)):
             self.hand_back(queue, pack)
             return str(kind.value)
@@ -61,6 +69,10 @@ class Conclusions:
             self._delivery.put(queue, HandBack(pack.first.key, pack.first.token, cost_tokens))
             return "too_large"
         return self._fail(queue, pack, verdict, answer)
+
+    def shares(self, queue: str) -> bool:
+        """Whether answers to several requests of `queue` can be told apart here, as far as is known."""
+        return queue not in self._misfits
 
     def hand_back(self, queue: str, pack: Pack) -> str:
         """All of them go back as they are."""
@@ -80,11 +92,22 @@ class Conclusions:
             parts = shared.parts_of(answer.body) if shared else iter([alone])
         except AnswerMisfit as error:
             logger.warning("an answer to %d requests can't be told apart: %s", len(pack.members), error)
-            return self._split(queue, pack)
+            self._misfits.add(queue)  # a smaller call's couldn't be either, and each is paid for
+            return self.send_alone(queue, pack)
+        del self._refused[queue]
         for taken, part in zip(pack.members, parts, strict=True):
             outcome = success(taken, part, answer, self._key_name)
             self._delivery.put(queue, Finish(taken.key, "", outcome), taken.record)
         return "succeeded"
+
+    def _is_refused_again(self, queue: str) -> bool:
+        """Whether calls that requests of `queue` share have been refused time and again: they may be too large for a
+        limit that the provider doesn't name."""
+        self._refused[queue] += 1
+        if self._refused[queue] < MOST_REFUSED:
+            return False
+        del self._refused[queue]
+        return True
 
     def _pass_over(self, queue: str, pack: Pack, verdict: Verdict, answer: Answer) -> str:
         """Something on the way refused it: another request shows whether it refuses all of them."""

@@ -56,7 +56,7 @@ def success(taken: Taken, part: Part, answer: Answer, key_name: str) -> Outcome:
         errors=taken.attempts,
         key_name=key_name,
         request_id=answer.headers.get(REQUEST_ID),
-        tokens=part.tokens or taken.cost_tokens,
+        tokens=taken.cost_tokens if part.tokens is None else part.tokens,
         finished_s=time.time(),
     )
 

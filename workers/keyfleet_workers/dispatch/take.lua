@@ -194,6 +194,8 @@ end
 
 -- Returns true when the walk is over.
 local function consider(request)
+  -- Lua hands over a few thousand values at once, and all of these are leased in one command.
+  if #hopeless + #expired + #dropped >= most_requests then return true end
   local _, _, cost_tokens, accepted_ms, deadline_ms, pack = place_of(request)
   if not cost_tokens then
     hopeless[#hopeless + 1] = {request, -1}
