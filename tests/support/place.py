@@ -22,6 +22,9 @@ __all__ = ["Place", "sim_key"]
 RANK_FILES = Path(__file__).parents[3] / "shared" / "tiktoken"
 KEPT_VARIABLES = frozenset({"PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV"})
 
+HEARS_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""Python hears of no interrupt where whoever started the tests ignores it, as a shell does in the background."""
+
 REFUSED = "http://127.0.0.1:9"
 """Nothing listens there: a download that goes through it fails at once."""
 
@@ -83,7 +86,7 @@ class Place:
     def start_program(self, code: str, **changed: str) -> Command:
         """Start a program of a user's own, given as text."""
         env = {**self.env, **changed}
-        command = start_command((), cwd=self.directory, env=env, program=("-c", code))
+        command = start_command((), cwd=self.directory, env=env, program=("-c", HEARS_INTERRUPTS + code))
         self._started.append(command)
         return command
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -23,6 +24,15 @@ def test_a_coroutine_runs_apart_from_the_callers_own_loop() -> None:
     assert asyncio.run(caller()) == "keyfleet-list"
 
 
+@pytest.fixture
+def hears_interrupts() -> Iterator[None]:
+    """Also where whoever started the tests ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_interrupts")
 def test_an_interrupt_reaches_the_caller_at_once_and_ends_what_runs_apart() -> None:
     ended = threading.Event()
 
