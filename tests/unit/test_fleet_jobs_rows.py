@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -134,3 +135,28 @@ def test_what_is_no_iterable_of_requests_is_said_so(make: Callable[[], object], 
 def test_asynchronous_iterables_are_taken_where_there_is_a_loop() -> None:
     check_requests(anything(), takes_async=True)
     check_requests(iter([BODY]))
+
+
+class Raising(dict[str, Any]):
+    """A mapping of the caller's own that can't be read."""
+
+    def get(self, *names: Any) -> Any:
+        raise LookupError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"model": "m", "prompt": float("nan")}, "`prompt` can't be written as JSON: it holds nan;"),
+        ({"model": "m", "prompt": ["a", Decimal("1")]}, "`prompt` can't be written as JSON: it holds a Decimal;"),
+        ("column", "of a DataFrame's rows: to_dict('records')"),
+        (Raising(model="m"), "can't be read: it raised LookupError"),
+    ],
+)
+def test_what_can_not_be_sent_is_told_by_what_it_holds(row: object, message: str) -> None:
+    line = json.loads(RowWriter().line(row))
+    assert message in line["error"]["message"]
+
+
+def test_a_mark_before_the_first_line_of_a_text_is_none_of_it() -> None:
+    assert json.loads(RowWriter().line("\ufeff" + json.dumps({"model": "m", "prompt": "p"})))["body"]["model"] == "m"

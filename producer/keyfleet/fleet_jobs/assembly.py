@@ -12,6 +12,7 @@ from keyfleet.batch.packing import Packing
 from keyfleet.batch.parse import LineParser
 from keyfleet.batch.retry_failed import RetryJob
 from keyfleet.fleet_jobs.deadline import Expiry, JobAdmission
+from keyfleet.fleet_jobs.finding import NO_NAMES
 from keyfleet.fleet_jobs.folder import JobFolder, JobSpec
 from keyfleet.fleet_jobs.intake import Intake
 from keyfleet.fleet_jobs.own_outcomes import refused_outcome
@@ -144,7 +145,7 @@ def _connect(task: Task, stack: ExitStack) -> Connection:
 def _facts(task: Task) -> JobFacts:
     spec = task.spec
     return JobFacts(
-        name=spec.name or ("map" if spec.is_ephemeral else "submitted"),
+        name=spec.name or NO_NAMES[spec.is_ephemeral],
         input=str(task.folder.input),
         output=str(task.folder.results),
         host=spec.host,

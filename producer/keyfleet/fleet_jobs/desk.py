@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
+from functools import partial
 from typing import Protocol, cast
 
 import redis
@@ -36,6 +38,9 @@ __all__ = ["FleetJobs", "JobsFleet"]
 logger = logging.getLogger(__name__)
 
 
+SWEEP_S = 3600.0
+"""Interval of removing what old jobs have left, in a process that lives for long (s)."""
+
 END_S = 5.0
 """How long the end of `map` waits until nothing of its job is left (s)."""
 
@@ -56,7 +61,8 @@ class FleetJobs:
         self._lock = threading.Lock()
         self._runners: dict[str, JobRunner] = {}
         self._client: redis.Redis | None = None
-        self._is_swept = False
+        self._swept_s = float("-inf")
+        self._opening = threading.Lock()  # apart from the other, which event loops wait for too
         self._is_closed = False
 
     def submit(self, requests: Iterable[object], choices: JobChoices) -> Job:
@@ -67,8 +73,7 @@ class FleetJobs:
     async def asubmit(self, requests: Iterable[object] | AsyncIterable[object], choices: JobChoices) -> Job:
         """The same for an event loop, also of an asynchronous iterable, which is read in that loop."""
         check_requests(requests, takes_async=True)
-        rows = _rows(requests)
-        return await asyncio.to_thread(self._begin, rows, choices, is_ephemeral=False)
+        return await self._abegin(requests, choices, is_ephemeral=False)
 
     def map(self, requests: Iterable[object], choices: JobChoices) -> Generator[Result, None, None]:
         """The results of a job that begins with the first of them and goes with the last, or with the generator."""
@@ -129,14 +134,14 @@ class FleetJobs:
 
     def resume(self, folder: JobFolder) -> None:
         fleet = self._opened()
-        with self._lock:
+        with self._opening:
             task = task_that_goes_on(fleet, folder)
             if task is not None:
                 self._start(task)
 
     def retry(self, folder: JobFolder, reasons: tuple[str, ...]) -> None:
         fleet = self._opened()
-        with self._lock:
+        with self._opening:
             task = task_of_retry(fleet, folder, reasons)
             if task is not None:
                 self._start(task)
@@ -161,8 +166,10 @@ class FleetJobs:
     def _opened(self) -> JobsFleet:
         opened = self._open()
         with self._lock:
-            is_first, self._is_swept = not self._is_swept, True
-        if is_first:
+            is_due = time.monotonic() - self._swept_s > SWEEP_S
+            if is_due:
+                self._swept_s = time.monotonic()
+        if is_due:
             settings = opened.backend.settings
             threading.Thread(target=_sweep, args=(settings,), name="keyfleet-sweep", daemon=True).start()
         return opened
@@ -180,17 +187,32 @@ class FleetJobs:
         settings, is_embedded = fleet.backend.settings, fleet.backend.server is not None
         spec = choices.spec(fleet=settings.fleet, is_embedded=is_embedded, is_ephemeral=is_ephemeral)
         task = task_of_new(fleet, spec, requests, choices.row_id)
-        with self._lock:
+        try:
             self._start(task)
+        except BaseException:
+            task.folder.remove()
+            raise
         return Job(self, task.folder, spec)
 
     def _start(self, task: Task) -> None:
-        """To be called with the lock held."""
-        if self._is_closed:
+        """Raises FleetClosed, and RuntimeError where no thread can be had; then its files are closed."""
+        runner = JobRunner(task, on_over=self._forget)
+        with self._lock:
+            is_closed = self._is_closed
+            if not is_closed:
+                self._runners[task.spec.job_id] = runner
+        try:
+            if is_closed:
+                raise FleetClosed("the fleet was closed")
+            runner.start()
+        except BaseException:
+            with self._lock:
+                self._runners.pop(task.spec.job_id, None)
+            if task.intake is not None:
+                task.intake.stop()
+                task.intake.close()
             task.files.close()
-            raise FleetClosed("the fleet was closed")
-        runner = self._runners[task.spec.job_id] = JobRunner(task, on_over=self._forget)
-        runner.start()
+            raise
 
     def _mapped(self, requests: Iterable[object], choices: JobChoices) -> Generator[Result, None, None]:
         job = self._begin(requests, choices, is_ephemeral=True)
@@ -204,18 +226,25 @@ class FleetJobs:
     async def _amapped(
         self, requests: Iterable[object] | AsyncIterable[object], choices: JobChoices
     ) -> AsyncIterator[Result]:
-        beginning = asyncio.ensure_future(asyncio.to_thread(self._begin, _rows(requests), choices, is_ephemeral=True))
-        try:
-            job = await asyncio.shield(beginning)
-        except asyncio.CancelledError:
-            beginning.add_done_callback(self._discard_begun)
-            raise
+        job = await self._abegin(requests, choices, is_ephemeral=True)
         try:
             async with contextlib.aclosing(results(job)) as found:
                 async for result in found:
                     yield result
         finally:
             self._discard(job)
+
+    async def _abegin(
+        self, requests: Iterable[object] | AsyncIterable[object], choices: JobChoices, *, is_ephemeral: bool
+    ) -> Job:
+        """Begin a job in a thread. One whose caller is cancelled meanwhile is taken back: nobody has its id."""
+        begin = partial(self._begin, _rows(requests), choices, is_ephemeral=is_ephemeral)
+        beginning = asyncio.ensure_future(asyncio.to_thread(begin))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            beginning.add_done_callback(self._discard_begun)
+            raise
 
     def _discard_begun(self, begun: asyncio.Future[Job]) -> None:
         if not begun.cancelled() and begun.exception() is None:
@@ -229,9 +258,10 @@ class FleetJobs:
             self._forget(runner)
 
     def _forget(self, runner: JobRunner) -> None:
-        """Remember jobs that are over only as long as somebody may ask for them."""
+        """Remember jobs that are over only as long as they have something to say that their files don't."""
+        is_told_by_files = runner.error() is None and not runner.task.spec.is_ephemeral
         with self._lock:
-            if runner.is_unwanted and runner.is_over:
+            if runner.is_over and (runner.is_unwanted or is_told_by_files):
                 self._runners.pop(runner.task.spec.job_id, None)
 
 

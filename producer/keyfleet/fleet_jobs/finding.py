@@ -10,9 +10,12 @@ from keyfleet.errors import InputError, JobNotFound
 from keyfleet.fleet_jobs.folder import JobFolder, JobSpec, all_folders
 from keyfleet.ledger import JobRecord
 
-__all__ = ["find_folder", "find_record"]
+__all__ = ["NO_NAMES", "find_folder", "find_record"]
 
 logger = logging.getLogger(__name__)
+
+NO_NAMES = ("submitted", "map")
+"""What stands in the records of jobs that have no name."""
 
 SHOWN_CHARACTERS = 8
 """How much of an id a message shows."""
@@ -37,7 +40,7 @@ def find_folder(state_dir: Path, name: str) -> tuple[JobFolder, JobSpec] | None:
 def find_record(records: Sequence[JobRecord], name: str) -> JobRecord:
     """The job of a program on another host that is meant. Raises JobNotFound."""
     ours = [record for record in records if record.facts.format == "fleet" and not record.facts.retry_of]
-    by_name = [record for record in ours if name and record.facts.name == name]
+    by_name = [record for record in ours if name not in ("", *NO_NAMES) and record.facts.name == name]
     if by_name:
         return max(by_name, key=lambda record: record.begun_ms)
     by_id = [record for record in ours if name and record.job_id.startswith(name)]

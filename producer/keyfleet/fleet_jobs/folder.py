@@ -81,6 +81,28 @@ class JobFolder:
         return self.path / "input.end.json"
 
     @property
+    def _cancel(self) -> Path:
+        return self.path / "cancelled"
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody has cancelled the job, whoever runs it, now or later."""
+        return self._cancel.exists()
+
+    def remember_cancel(self) -> None:
+        """Nothing more of the job is sent, also by a program that goes on with it. Raises InputError."""
+        try:
+            os.close(durable.open_for_append(self._cancel))
+            durable.sync_directory(self.path)
+        except OSError as error:
+            if self.path.exists():
+                raise InputError(f"{self._cancel}: can't be written: {error.strerror}") from error
+
+    def forget_cancel(self) -> None:
+        """What is sent of the job from now on was asked for after it was cancelled."""
+        durable.remove(self._cancel)
+
+    @property
     def is_begun(self) -> bool:
         """Whether it says what its job is; before that nobody else may touch it."""
         return self._spec.exists()

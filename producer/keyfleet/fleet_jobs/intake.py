@@ -5,12 +5,13 @@ The iterable may be endless, slow, or block for ever: nothing waits for it but t
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 from keyfleet.batch import durable
@@ -53,6 +54,11 @@ class Intake:
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="keyfleet-intake", daemon=True)
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the rows still come from, if one."""
+        return self._requests.loop if isinstance(self._requests, AsyncRows) else None
+
     def start(self) -> None:
         """Begin to read."""
         self._thread.start()
@@ -91,16 +97,24 @@ class Intake:
 
     def _run(self) -> None:
         try:
-            rows: Iterator[object] = iter(self._requests)
-            while self._wait_for_room():
-                row = next(rows, _END)
-                if row is _END:
-                    break
-                self._write(self._writer.line(row))
+            self._read(iter(self._requests))
         except BaseException as error:
             self._fail(error)
         else:
             self._fail(None)
+        finally:
+            self._requests = ()  # the job may be remembered for long
+
+    def _read(self, rows: Iterator[object]) -> None:
+        try:
+            while self._wait_for_room():
+                row = next(rows, _END)
+                if row is _END:
+                    return
+                self._write(self._writer.line(row))
+        finally:
+            if isinstance(rows, Generator):  # so that what it has opened is closed, here rather than at some time
+                rows.close()
 
     def _fail(self, error: BaseException | None) -> None:
         with self._changed:

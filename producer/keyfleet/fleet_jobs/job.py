@@ -14,7 +14,7 @@ from keyfleet.fleet_jobs.folder import JobFolder, JobSpec
 from keyfleet.fleet_jobs.following import JobFiling, Standing
 from keyfleet.fleet_jobs.owner import JobOwner
 from keyfleet.fleet_jobs.passage import Passage
-from keyfleet.fleet_jobs.waiting import display, followed_snapshot, say_ended
+from keyfleet.fleet_jobs.waiting import check_loop, display, followed_snapshot, say_ended
 from keyfleet.results import Result
 
 __all__ = ["Job"]
@@ -79,6 +79,7 @@ class Job:
         What the caller's iterable has raised is raised at the end; so is FleetClosed where the Fleet was closed before
         the job was done, and JobStopped. A job that nobody runs gives what is there: `wait` goes on with it.
         """
+        self._check_loop()
         passage = self.passage()
         pause = threading.Event()
         try:
@@ -103,6 +104,7 @@ class Job:
         notebook, and a line now and then elsewhere. Raises TimeoutError after `timeout_s` seconds (the job goes on),
         what the caller's iterable has raised, FleetClosed where the Fleet is closed meanwhile, and JobStopped.
         """
+        self._check_loop()
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
         pause = threading.Event()
         with display(progress) as shown:
@@ -126,10 +128,17 @@ class Job:
     def cancel(self) -> None:
         """Send nothing more: calls in flight finish, and what was not sent ends as JobCancelled. Doesn't wait.
 
-        Of a job that is done it changes nothing.
+        It stands from the moment this returns: who goes on with a job that was not over by then only collects what was
+        sent. Of a job that is done it changes nothing. Raises InputError where it can't be remembered.
         """
         runner = self._owner.runner(self.id)
         standing = self._filing.standing(runner)
+        if runner is not None and not runner.is_over:
+            runner.cancel()
+            if runner.task.is_retry:
+                return
+        if standing is not Standing.DONE:
+            self._folder.remember_cancel()
         if standing is Standing.IDLE:
             self._owner.resume(self._folder)
             runner = self._owner.runner(self.id)
@@ -172,6 +181,10 @@ class Job:
             return True
         self._owner.resume(self._folder)
         return False
+
+    def _check_loop(self) -> None:
+        runner = self._owner.runner(self.id)
+        check_loop(runner.task.intake if runner is not None else None)
 
     def passage(self) -> Passage:
         """A pass over the results, for who waits between them in a way of his own."""

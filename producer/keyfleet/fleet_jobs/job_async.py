@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ __all__ = ["AsyncRows", "ended", "results"]
 
 LOOK_S = 0.05
 """Interval of looking for new results where there are none (s)."""
+
+LOOP_LOOK_S = 0.5
+"""Interval of looking whether the loop that is asked for a row is still there (s)."""
+
+CLOSED_LOOP = "the event loop that the requests come from was closed before all of them were read"
 
 _END = object()
 
@@ -52,6 +58,11 @@ class AsyncRows:
         self._asked: Future[object] | None = None
         self._is_stopped = False
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the rows come from."""
+        return self._loop
+
     def __iter__(self) -> AsyncRows:
         return self
 
@@ -64,10 +75,25 @@ class AsyncRows:
         except RuntimeError:  # the loop is closed
             asking.close()
             raise
-        row = self._asked.result()
+        row = self._answer(self._asked)
         if row is _END:
             raise StopIteration
         return row
+
+    def _answer(self, asked: Future[object]) -> object:
+        """What the loop answers. One that is closed may have dropped the question."""
+        while True:
+            try:
+                return asked.result(LOOP_LOOK_S)
+            except CancelledError:
+                if self._is_stopped:
+                    return _END
+                raise RuntimeError(CLOSED_LOOP) from None
+            except (FutureTimeout, TimeoutError):
+                if asked.done():  # the iterable's own
+                    raise
+                if self._loop.is_closed():
+                    raise RuntimeError(CLOSED_LOOP) from None
 
     def stop(self) -> None:
         """Wait for no further row: what the iterable waits for is cancelled. Doesn't wait."""

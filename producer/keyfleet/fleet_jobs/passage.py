@@ -34,6 +34,8 @@ class Passage:
             return []
         standing = self._filing.standing(runner)  # before reading: what comes last must not be missed
         results = self._read()
+        if not results and not self._reader.is_at_end and not self._folder.path.exists():
+            raise self._gone()
         if results or not (self._reader.is_at_end or standing is Standing.IDLE):
             return results
         error = runner.error() if runner is not None else None
@@ -52,4 +54,7 @@ class Passage:
         except (OSError, InputError):
             if self._folder.path.exists():
                 raise
-        raise FleetClosed(f"job {self._job_id[:8]}: its results are gone, as its Fleet was closed or it was deleted")
+        raise self._gone()
+
+    def _gone(self) -> FleetClosed:
+        return FleetClosed(f"job {self._job_id[:8]}: its results are gone, as its Fleet was closed or it was deleted")

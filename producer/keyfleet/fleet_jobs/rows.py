@@ -7,6 +7,7 @@ else is checked when the line is parsed, as the lines of a file are.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -37,7 +38,7 @@ class RowWriter:
         index, self.count = self.count, self.count + 1
         name = str(index)
         try:
-            fields, parts = _parts(row)
+            fields, parts = _parts_safely(row)
             name = self._name(index, fields, parts["body"])
             return _line({"index": index, "id": name, **parts})
         except InvalidRequest as error:
@@ -68,6 +69,16 @@ def _called(function: Callable[[Any], object], body: Any) -> str:
     return str(name)
 
 
+def _parts_safely(row: object) -> tuple[Mapping[Any, Any], dict[str, Any]]:
+    """As `_parts`; a mapping of the caller's own that raises anything is that row's matter."""
+    try:
+        return _parts(row)
+    except InvalidRequest:
+        raise
+    except Exception as error:
+        raise InvalidRequest(f"can't be read: it raised {type(error).__name__}", code="invalid_row") from error
+
+
 def _parts(row: object) -> tuple[Mapping[Any, Any], dict[str, Any]]:
     """The row as a mapping, and what of it goes into the line. Raises InvalidRequest."""
     fields = _mapping(row)
@@ -91,9 +102,13 @@ def _mapping(row: object) -> Mapping[Any, Any]:
 
 def _parsed(text: str | bytes) -> Any:
     try:
-        return value_of(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
+        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        return value_of(raw.removeprefix(codecs.BOM_UTF8))
     except NotJSON as error:
-        raise InvalidRequest(f"is no JSON: {error}; expected one JSON object", code="invalid_json") from None
+        raise InvalidRequest(
+            f"is no JSON: {error}; expected one JSON object (of a DataFrame's rows: to_dict('records'))",
+            code="invalid_json",
+        ) from None
 
 
 def _line(line: dict[str, Any]) -> bytes:
@@ -104,10 +119,20 @@ def _line(line: dict[str, Any]) -> bytes:
         wrong = next((name for name, value in line["body"].items() if not _is_json({name: value})), None)
     what = f"`{wrong}`" if isinstance(wrong, str) else "the body"
     raise InvalidRequest(
-        f"{what} can't be written as JSON; expected texts, numbers, true, false, None, and lists and dicts of them",
+        f"{what} can't be written as JSON: it holds {_culprit(line['body'])}; "
+        "expected texts, numbers, true, false, None, and lists and dicts of them",
         code="invalid_json",
         field=wrong if isinstance(wrong, str) else None,
     )
+
+
+def _culprit(value: Any) -> str:
+    """The type of the first thing in it that is no JSON, or the number that is none."""
+    parts = list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, list | tuple) else []
+    wrong = next((part for part in parts if not _is_json(part)), None)
+    if wrong is not None:
+        return _culprit(wrong)
+    return str(value) if isinstance(value, float) else f"a {type(value).__name__}"
 
 
 def _is_json(value: Any) -> bool:

@@ -42,7 +42,8 @@ class JobRunner:
         self.failure: BaseException | None = None
         self._stop_reason: str | None = None
         self._interrupts = 0
-        self._wants_cancel = False
+        self._wants_cancel = not task.is_retry and task.folder.is_cancelled
+        self._is_cancelled = False
         self.is_unwanted = False
         """Whether nobody takes its results any more."""
         self._is_told = False
@@ -66,7 +67,7 @@ class JobRunner:
         self._stop_reading()
 
     def cancel(self) -> None:
-        """Send nothing more. Doesn't wait."""
+        """Send nothing more, even if it is interrupted meanwhile. Doesn't wait."""
         self._wants_cancel = True
         self._stop_reading()
 
@@ -92,6 +93,8 @@ class JobRunner:
             return self.failure
         if self.is_unwanted:
             return FleetClosed(f"job {self.name} was ended, as its Fleet was closed")
+        if self._is_cancelled:
+            return self.task.intake.failure if self.task.intake is not None else None
         if self.end is End.STOPPED and self._stop_reason:
             return JobStopped(f"job {self.name} was stopped: {self._stop_reason}", reason=self._stop_reason)
         if self.end is End.INTERRUPTED or (self._interrupts and not self._is_all_read):
@@ -143,14 +146,31 @@ class JobRunner:
     def _run_job(self, stack: ExitStack) -> None:
         parts = assemble(self.task, stack)
         self._adopt(parts.connection)
-        oversight = Oversight(self.task, parts, lambda: self._wants_cancel)
-        run = JobRun(parts.view, parts.connection, look=oversight.why_stop, interrupts=lambda: self._interrupts)
+        oversight = Oversight(self.task, parts, self._is_to_be_cancelled)
+        run = JobRun(
+            parts.view,
+            parts.connection,
+            look=oversight.why_stop,
+            interrupts=lambda: self._interrupts,
+            feeds=not self._is_to_be_cancelled(),
+            is_patient=lambda: self._wants_cancel and not self._interrupts and not self.is_unwanted,
+        )
         end = run.run(self._show)
-        if end is End.STOPPED and oversight.is_cancelled:
+        is_cancelled = end is not End.DONE and (oversight.is_cancelled or self._wants_cancel)
+        self._stop_reason = run.stop_reason
+        if is_cancelled and (run.is_settled or self.is_unwanted or self.task.is_retry):
             self._end_cancelled(parts.connection)
-        else:
-            self._stop_reason = run.stop_reason
+            end = End.STOPPED
+        elif is_cancelled:  # answers may still come: who goes on with it takes these first
+            self.task.folder.remember_cancel()
+            self._stop_reason = "it was cancelled, and what workers have of it is still open; going on with it ends it"
         self.end = end
+
+    def _is_to_be_cancelled(self) -> bool:
+        """Also by another process, which leaves word in the job's directory."""
+        if not self._wants_cancel and not self.task.is_retry and self.task.folder.is_cancelled:
+            self.cancel()
+        return self._wants_cancel
 
     def _adopt(self, connection: Connection) -> None:
         """Take over what a fleet of another name has of the job."""
@@ -163,6 +183,7 @@ class JobRunner:
 
     def _end_cancelled(self, connection: Connection) -> None:
         files = self.task.files
+        self._is_cancelled = True
         if not self.is_unwanted:
             if isinstance(files, JobFiles):
                 cancel_the_rest(files)

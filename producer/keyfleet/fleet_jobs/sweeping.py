@@ -27,9 +27,13 @@ def sweep(state_dir: Path, settings: Settings, *, clock: Callable[[], float] = t
     """
     removed = 0
     for folder in all_folders(state_dir):
-        if clock() - folder.touched_s > _kept_s(folder, settings) and not is_locked(folder.paths.journal):
-            folder.remove()
-            removed += 1
+        try:
+            is_old = clock() - folder.touched_s > _kept_s(folder, settings)
+            if is_old and not is_locked(folder.paths.journal):
+                folder.remove()
+                removed += 1
+        except FileNotFoundError:  # somebody else has removed it just now
+            continue
     return removed
 
 

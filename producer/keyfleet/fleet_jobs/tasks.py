@@ -30,6 +30,7 @@ TRIES = 5
 
 def task_of_new(fleet: OpenedFleet, spec: JobSpec, requests: Iterable[object], row_id: RowId) -> Task:
     """A job that begins. Raises InputError where it can't be kept."""
+    expected_rows = length_hint(requests) or None  # asks the caller's object, which may raise anything
     folder = JobFolder(fleet.backend.settings.state_dir / "jobs" / spec.job_id)
     folder.create()
     with ExitStack() as undoing:
@@ -41,7 +42,7 @@ def task_of_new(fleet: OpenedFleet, spec: JobSpec, requests: Iterable[object], r
         undoing.callback(files.close)
         folder.write_spec(spec)
         undoing.pop_all()
-    return Task(folder, spec, fleet, files, intake, expected_rows=length_hint(requests) or None)
+    return Task(folder, spec, fleet, files, intake, expected_rows=expected_rows)
 
 
 def task_that_goes_on(fleet: OpenedFleet, folder: JobFolder) -> Task | None:
@@ -72,6 +73,7 @@ def task_of_retry(fleet: OpenedFleet, folder: JobFolder, reasons: tuple[str, ...
     opened = _locked(folder, lambda: open_retry(str(folder.input), folder.results, _options(spec, reasons)))
     if isinstance(opened, NothingToDo):
         return None
+    folder.forget_cancel()
     return Task(folder, spec, fleet, opened, rows=opened.finished_lines)
 
 

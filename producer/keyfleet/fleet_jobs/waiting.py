@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
@@ -9,12 +10,13 @@ from typing import Protocol
 from rich.console import Console
 
 from keyfleet.fleet_jobs.counts import JobCounts
+from keyfleet.fleet_jobs.intake import Intake
 from keyfleet.running.fleet_status import FleetStatus
 from keyfleet.running.progress import PlainProgress, TerminalProgress
 from keyfleet.running.snapshot import Snapshot
 from keyfleet.running.tally import Tally
 
-__all__ = ["Display", "display", "followed_snapshot", "say_ended"]
+__all__ = ["Display", "check_loop", "display", "followed_snapshot", "say_ended"]
 
 
 class Display(Protocol):
@@ -26,6 +28,19 @@ class Display(Protocol):
 class _Nothing:
     def show(self, snapshot: Snapshot) -> None:
         return None
+
+
+def check_loop(intake: Intake | None) -> None:
+    """Raises RuntimeError where waiting would hold up the very event loop that a job's rows come from."""
+    loop = intake.loop if intake is not None else None
+    if loop is None:
+        return
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if running is loop:
+        raise RuntimeError("this event loop reads the job's requests, so waiting here would never end; `await job`")
 
 
 def display(wanted: bool) -> AbstractContextManager[Display]:
