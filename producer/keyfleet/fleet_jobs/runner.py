@@ -158,10 +158,12 @@ class JobRunner:
         end = run.run(self._show)
         is_cancelled = end is not End.DONE and (oversight.is_cancelled or self._wants_cancel)
         self._stop_reason = run.stop_reason
-        if is_cancelled and (run.is_settled or self.is_unwanted or self.task.is_retry):
+        needs_no_more = self._interrupts <= 1 and (self.is_unwanted or self.task.is_retry)
+        if is_cancelled and (run.is_settled or needs_no_more):
             self._end_cancelled(parts.connection)
             end = End.STOPPED
-        elif is_cancelled:  # answers may still come: who goes on with it takes these first
+        elif is_cancelled and not self.is_unwanted and not self.task.is_retry:
+            # answers may still come: who goes on with it takes these first
             self.task.folder.remember_cancel()
             self._stop_reason = "it was cancelled, and what workers have of it is still open; going on with it ends it"
         self.end = end

@@ -41,14 +41,17 @@ class Ending:
         stop_feeding: Callable[[], None],
         is_written: Callable[[], bool],
         are_workers_gone: Callable[[], bool],
+        is_patient: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`is_written` tells whether no row waits to be written; `are_workers_gone`: then no call will end any more."""
+        """`is_written` tells whether no row waits to be written; `are_workers_gone`: then no call will end any more.
+        `is_patient`: a broker that stays away is waited for, however long."""
         self.end = end
         self._ledger = ledger
         self._window = window
         self._stop_feeding = stop_feeding
         self._is_written = is_written
         self._are_workers_gone = are_workers_gone
+        self._is_patient = is_patient
         self._failures = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keyfleet-ending", daemon=True)
@@ -65,6 +68,11 @@ class Ending:
         """Whether there is nothing left to wait for."""
         return self._over.is_set()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is under way any more, and everything that came is written."""
+        return not len(self._window) and self._is_written()
+
     def _run(self) -> None:
         try:
             self._stop_feeding()
@@ -79,7 +87,7 @@ class Ending:
             self._withdraw()
         except redis.RedisError as error:
             self._failures += 1
-            if self._failures >= MOST_FAILURES:
+            if self._failures >= MOST_FAILURES and not self._is_patient():
                 logger.warning(
                     "the broker doesn't answer (%s); what waits there stays until the run is resumed",
                     type(error).__name__,
@@ -87,7 +95,7 @@ class Ending:
                 return True
         else:
             self._failures = 0
-        return (not len(self._window) and self._is_written()) or self._are_workers_gone()
+        return self.is_settled or self._are_workers_gone()
 
     def _withdraw(self) -> None:
         gone: list[str] = []

@@ -87,9 +87,13 @@ class JobRun:
         *,
         look: Callable[[Snapshot, float], str | None],
         interrupts: Callable[[], int],
+        feeds: bool = True,
+        is_patient: Callable[[], bool] = lambda: False,
     ) -> None:
         """`look(snapshot, tick_s)` is asked ten times a second why to stop now, `tick_s` after the last time.
-        `interrupts` tells how often somebody has interrupted it: once to end in order, twice to end at once."""
+        `interrupts` tells how often somebody has interrupted it: once to end in order, twice to end at once.
+        `feeds` False: it only collects what was accepted before. `is_patient`: its end waits for a broker that is
+        away."""
         self._view = view
         self._files = view.files
         self._pipeline = view.pipeline
@@ -97,7 +101,11 @@ class JobRun:
         self._connection = connection
         self._look = look
         self._interrupts = interrupts
+        self._feeds = feeds
+        self._is_patient = is_patient
         self.stop_reason: str | None = None
+        self.is_settled = False
+        """Whether it ended before its end with nothing under way and everything written that came."""
 
     def run(self, show: Callable[[Snapshot], None]) -> End:
         """Run the job to its end, showing how it stands ten times a second. Raises what ends a run by force."""
@@ -105,7 +113,7 @@ class JobRun:
             self._pipeline.go_on()
         except redis.RedisError as error:
             raise BrokerUnavailable(f"the broker stopped answering at the start ({type(error).__name__})") from None
-        self._pipeline.start()
+        self._pipeline.start(feeds=self._feeds)
         self._fleet.start()
         try:
             end = self._watch_until_end(show)
@@ -133,6 +141,7 @@ class JobRun:
             if self._interrupts() > 1:
                 return End.INTERRUPTED
             if ending is not None and ending.is_over:
+                self.is_settled = ending.is_settled
                 return ending.end
             if ending is None:
                 self.stop_reason = self._look(snapshot, looked_s - before_s)
@@ -148,6 +157,7 @@ class JobRun:
             stop_feeding=self._pipeline.stop_feeding,
             is_written=lambda: self._pipeline.is_written,
             are_workers_gone=self._are_workers_gone,
+            is_patient=self._is_patient,
         )
         ending.start()
         return ending

@@ -103,9 +103,10 @@ class Pipeline:
                 ledger.withdraw(queue, done)
         self._collector.drain()
 
-    def start(self) -> None:
-        """Begin to feed and to collect."""
-        self._start_feeding(self._files.lines)
+    def start(self, *, feeds: bool = True) -> None:
+        """Begin to feed, unless only what was accepted before is wanted, and to collect."""
+        if feeds:
+            self._start_feeding(self._files.lines)
         self._collector.start()
 
     def _start_feeding(self, lines: InputLines) -> None:
