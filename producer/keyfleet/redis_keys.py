@@ -29,6 +29,7 @@ __all__ = [
     "quota_window",
     "ramp",
     "reaper",
+    "server",
     "tickets",
     "tickets_prefix",
     "worker",
@@ -91,6 +92,11 @@ def worker(fleet: str, worker_id: str) -> str:
 def reaper(fleet: str) -> str:
     """Hash with the reaper's lock, its last tick, and the times until which no lease expires and nothing is taken."""
     return f"{_TAG}:{fleet}:reaper"
+
+
+def server(fleet: str) -> str:
+    """Hash with `id`, a random name by which programs know the server again that their jobs were begun on."""
+    return f"{_TAG}:{fleet}:server"
 
 
 def holders(fleet: str, key_name: str) -> str:

@@ -32,6 +32,8 @@ __all__ = ["FLEET", "QUEUE", "JobsCase", "a_request", "body", "jobs_case"]
 
 FLEET, QUEUE = "main", "m"
 
+URL = "redis://:secret@127.0.0.1:1/0"
+
 
 WORKER = {
     "key": "one",
@@ -93,12 +95,12 @@ class JobsCase:
         client.set(redis_keys.worker(FLEET, "w"), json.dumps(WORKER))
         client.zadd(redis_keys.workers(FLEET), {"w": 1})
 
-    def begin_again(self, fleet: str = FLEET) -> FleetJobs:
-        settings = Settings(self.state_dir, broker_url="redis://127.0.0.1:1/0", fleet=fleet)
+    def begin_again(self, fleet: str = FLEET, *, url: str = URL, client: redis.Redis | None = None) -> FleetJobs:
+        settings = Settings(self.state_dir, broker_url=url, fleet=fleet)
         tickets = TicketOffice(make_app("memory://", fleet))
         self._stack.callback(tickets.close)
         backend = _Backend(settings, tickets, None)
-        backend.client = self.client
+        backend.client = client or self.client
         opened = _Opened(backend)
         self.jobs = FleetJobs(lambda: opened)
         self._stack.callback(self.jobs.close)

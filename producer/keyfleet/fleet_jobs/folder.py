@@ -25,6 +25,8 @@ __all__ = ["InputEnd", "JobFolder", "JobSpec", "all_folders"]
 class JobSpec:
     """What a job is. `deadline_s` and `begun_s` are seconds since the epoch. `fleet` is where its requests were last
     accepted, `is_embedded` whether on this machine's embedded server. An `ephemeral` job goes with its last result.
+    `retry_fleet` is where requests of its last retry were accepted. `server` is the address of the broker, without
+    secrets, and `server_id` the name that it was given; both are empty before anything was accepted.
     """
 
     job_id: str
@@ -40,6 +42,9 @@ class JobSpec:
     pack: bool = False
     is_embedded: bool = False
     is_ephemeral: bool = False
+    retry_fleet: str = ""
+    server: str = ""
+    server_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from keyfleet.fleet_jobs.adoption import adopt
 from keyfleet.fleet_jobs.assembly import Task, assemble
 from keyfleet.fleet_jobs.oversight import Oversight
 from keyfleet.fleet_jobs.own_outcomes import cancel_the_rest
+from keyfleet.fleet_jobs.same_server import check_same_server, noting_server
 from keyfleet.jobs import purge_job
 from keyfleet.ledger import JobRecord
 from keyfleet.running.connection import Connection
@@ -145,7 +146,9 @@ class JobRunner:
 
     def _run_job(self, stack: ExitStack) -> None:
         parts = assemble(self.task, stack)
-        self._adopt(parts.connection)
+        if not self._take_over(parts.connection):
+            self.end = End.INTERRUPTED
+            return
         oversight = Oversight(self.task, parts, self._is_to_be_cancelled)
         run = JobRun(
             parts.view,
@@ -174,14 +177,22 @@ class JobRunner:
             self.cancel()
         return self._wants_cancel
 
-    def _adopt(self, connection: Connection) -> None:
-        """Take over what a fleet of another name has of the job."""
+    def _take_over(self, connection: Connection) -> bool:
+        """Take over what a fleet of another name has of the job, or of this retry, and remember where it is from now
+        on; False where this was interrupted, so that nothing may be sent yet."""
         task, fleet = self.task, connection.backend.settings.fleet
-        if task.spec.fleet == fleet or not isinstance(task.files, JobFiles):
-            return
-        adopt(connection.client, task.spec.fleet, task.files, lambda: self._interrupts > 0)
-        if not self._interrupts:
-            task.folder.write_spec(replace(task.spec, fleet=fleet))
+        spec = task.spec
+        if spec.is_ephemeral:
+            return True
+        check_same_server(connection, spec)
+        was_in = spec.retry_fleet or spec.fleet if task.is_retry else spec.fleet
+        if was_in != fleet and not adopt(connection.client, was_in, task.files, lambda: self._interrupts > 0):
+            return False
+        found = replace(spec, retry_fleet=fleet) if task.is_retry else replace(spec, fleet=fleet)
+        found = noting_server(connection, found)
+        if found != spec:
+            task.folder.write_spec(found)
+        return True
 
     def _end_cancelled(self, connection: Connection) -> None:
         files = self.task.files
