@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 import redis
 
-from keyfleet.errors import JobCancelled
-from keyfleet.fleet_jobs import Job
+from keyfleet import redis_keys
+from keyfleet.errors import JobCancelled, JobNotFound
+from keyfleet.fleet_jobs import Job, desk
 from keyfleet.fleet_jobs.folder import JobFolder
-from keyfleet.ledger import JobLedger, JobOptions
+from keyfleet.jobs import Cancelled
+from keyfleet.ledger import JobFacts, JobLedger, JobOptions
 from keyfleet.running import ending
 from support.events import wait_until
 from support.jobs_case import FLEET, QUEUE, JobsCase, a_request, jobs_case
 
 __all__ = ["jobs_case"]
+
+A_PROGRAM = JobFacts("nightly", "/i/input.jsonl", "/i/results.jsonl", "elsewhere", "fleet")
 
 
 class Outage:
@@ -134,3 +138,45 @@ def test_a_cancel_is_remembered_before_it_returns_and_forgotten_by_a_retry(jobs_
     assert not folder_of(jobs_case, job).is_cancelled
     jobs_case.answer(jobs_case.job_of_open(), ["2"])
     assert job.wait(timeout_s=30).succeeded == 2
+
+
+def test_a_cancel_reaches_a_job_that_another_fleet_has_taken_over_since_it_was_found(
+    jobs_case: JobsCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def note(client: redis.Redis, fleet: str, job_id: str) -> Cancelled:
+        told.append(fleet)
+        return Cancelled("cancelled")
+
+    job = jobs_case.submit(3)
+    jobs_case.wait_for_open(job, 3)
+    jobs_case.jobs.close()
+    found = jobs_case.begin_again().job(job.id)
+    there = jobs_case.begin_again("other").job(job.id)
+    assert not there.go_on()
+    wait_until(lambda: len(jobs_case.open_ids(fleet="other")) == 3, "it is taken over")
+    monkeypatch.setattr(desk, "cancel_job", note)
+    found.cancel()
+    assert there.wait(timeout_s=30).cancelled == 3
+    assert told == ["other"]
+
+
+def test_a_cancel_reaches_the_program_that_runs_a_job_without_the_broker(jobs_case: JobsCase, outage: Outage) -> None:
+    job = jobs_case.submit(3)
+    jobs_case.wait_for_open(job, 3)
+    other = jobs_case.begin_again().job(job.id)
+    outage.is_on = True
+    other.cancel()
+    outage.is_on = False
+    assert job.wait(timeout_s=30).cancelled == 3
+
+
+def test_cancelling_a_job_of_another_host_that_the_broker_has_forgotten_is_an_error(jobs_case: JobsCase) -> None:
+    ledger = JobLedger(jobs_case.client, FLEET, "f" * 32, JobOptions(), facts=A_PROGRAM, declare_flags=False)
+    ledger.open(begins=True)
+    job = jobs_case.jobs.job("f" * 32)
+    job.cancel()
+    jobs_case.client.delete(redis_keys.job(FLEET, job.id))
+    with pytest.raises(JobNotFound, match="doesn't know it any more"):
+        job.cancel()

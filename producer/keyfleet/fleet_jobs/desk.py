@@ -146,9 +146,9 @@ class FleetJobs:
             if task is not None:
                 self._start(task)
 
-    def cancel_elsewhere(self, spec: JobSpec) -> None:
+    def cancel_elsewhere(self, spec: JobSpec) -> bool:
         try:
-            cancel_job(self._own_client(), spec.fleet, spec.job_id)
+            return cancel_job(self._own_client(), spec.fleet, spec.job_id).state != "unknown"
         except redis.RedisError as error:
             raise BrokerUnavailable(f"the broker doesn't answer ({type(error).__name__})") from None
 

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from enum import Enum, auto
 
+from keyfleet.batch.journal import read_header
+from keyfleet.errors import InputError
 from keyfleet.fleet_jobs.counts import JobCounts
-from keyfleet.fleet_jobs.folder import JobFolder
+from keyfleet.fleet_jobs.folder import JobFolder, JobSpec
 from keyfleet.fleet_jobs.journal_tail import JournalTail, is_locked
 from keyfleet.fleet_jobs.runner import JobRunner
 
-__all__ = ["JobFiling", "Standing"]
+__all__ = ["JobFiling", "Standing", "is_in_use", "open_retry_of"]
 
 PIECE_BYTES = 1024 * 1024
+
+
+def is_in_use(folder: JobFolder) -> bool:
+    """Whether some process has the job's files open, of a retry too."""
+    return is_locked(folder.paths.journal) or is_locked(folder.paths.retry().journal)
+
+
+def open_retry_of(folder: JobFolder, spec: JobSpec) -> JobSpec | None:
+    """A job's retry that was begun and isn't over, by the names that the ledger knows it by; None where none is."""
+    journal = folder.paths.retry().journal
+    if not journal.exists():
+        return None
+    try:
+        header = read_header(journal)
+    except InputError:  # it was killed before anything was sent
+        return None
+    return replace(spec, job_id=header.job_id, fleet=spec.retry_fleet or spec.fleet)
 
 
 class Standing(Enum):

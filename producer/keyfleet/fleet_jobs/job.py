@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from pathlib import Path
 
-from keyfleet.errors import InputError
+from keyfleet.errors import BrokerUnavailable, FleetClosed, InputError
 from keyfleet.fleet_jobs import job_async
 from keyfleet.fleet_jobs.counts import JobCounts
 from keyfleet.fleet_jobs.folder import JobFolder, JobSpec
-from keyfleet.fleet_jobs.following import JobFiling, Standing
+from keyfleet.fleet_jobs.following import JobFiling, Standing, is_in_use, open_retry_of
 from keyfleet.fleet_jobs.owner import JobOwner
 from keyfleet.fleet_jobs.passage import Passage
 from keyfleet.fleet_jobs.waiting import check_loop, display, followed_snapshot, say_ended
@@ -129,7 +130,8 @@ class Job:
         """Send nothing more: calls in flight finish, and what was not sent ends as JobCancelled. Doesn't wait.
 
         It stands from the moment this returns: who goes on with a job that was not over by then only collects what was
-        sent. Of a job that is done it changes nothing. Raises InputError where it can't be remembered.
+        sent. Of a job that is done it only ends a retry, which can be gone on with later. Raises InputError where it
+        can't be remembered, and BrokerUnavailable where a retry that another process runs, or has left, can't be told.
         """
         runner = self._owner.runner(self.id)
         standing = self._filing.standing(runner)
@@ -137,15 +139,24 @@ class Job:
             runner.cancel()
             if runner.task.is_retry:
                 return
-        if standing is not Standing.DONE:
-            self._folder.remember_cancel()
+        if standing is Standing.DONE:
+            retry = open_retry_of(self._folder, self._spec_now())
+            if retry is not None:
+                self._owner.cancel_elsewhere(retry)
+            return
+        self._folder.remember_cancel()
         if standing is Standing.IDLE:
             self._owner.resume(self._folder)
             runner = self._owner.runner(self.id)
         if runner is not None and not runner.is_over:
             runner.cancel()
         elif standing is Standing.ELSEWHERE:
-            self._owner.cancel_elsewhere(self._spec)
+            with contextlib.suppress(BrokerUnavailable):  # who runs it looks into its directory, too
+                self._owner.cancel_elsewhere(self._spec_now())
+
+    def _spec_now(self) -> JobSpec:
+        """Another fleet may have taken it over since it was found."""
+        return self._folder.spec() if self._folder.is_begun else self._spec
 
     def retry_failed(self, reasons: str | Sequence[str] = ()) -> Job:
         """Send requests that failed once more, and return at once; `wait` for the end. Returns the job itself.
@@ -160,13 +171,20 @@ class Job:
         return self
 
     def delete(self) -> None:
-        """Remove the job's files, with its prompts and results, and what waits of it. Raises InputError while somebody
-        runs it."""
+        """Remove the job's files, with its prompts and results, and what the broker has of it. Raises InputError while
+        somebody runs it or a retry of it, and BrokerUnavailable where requests may wait in a broker that is away."""
         standing = self._filing.standing(self._owner.runner(self.id))
-        if standing in (Standing.HERE, Standing.ELSEWHERE):
+        if standing in (Standing.HERE, Standing.ELSEWHERE) or is_in_use(self._folder):
             raise InputError(f"job {self.id[:8]} is running; cancel it, and wait for its end, before it is deleted")
-        if standing is Standing.IDLE:
-            self._owner.forget(self._spec)
+        spec = self._spec_now()
+        retry = open_retry_of(self._folder, spec)
+        if retry is not None:
+            self._owner.forget(retry)
+        try:
+            self._owner.forget(spec)
+        except (BrokerUnavailable, FleetClosed):
+            if standing is not Standing.DONE:  # the record of a done job goes by itself
+                raise
         self._folder.remove()
 
     def go_on(self) -> bool:

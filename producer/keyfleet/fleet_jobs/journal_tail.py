@@ -43,9 +43,17 @@ class JournalTail:
         """How much of the results is whole and durable."""
         self.fed_rows = self.fed_bytes = 0
         """How much of the input was read when the last rows were written."""
-        self.is_done = False
+        self._is_done = False
+        self.is_unmerged = False
+        """Whether a retry was ended in the midst of putting the new results in the places of the old: what the journal
+        tells of stands in the merge's own file, as long as that is there."""
         self.is_replaced = False
         """Whether other results have taken the places of those that failed: this tail tells of the old ones."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every request has its result, and the results stand in their place."""
+        return self._is_done and not self.is_unmerged
 
     def look(self) -> None:
         """Read what was recorded since the last look. Raises InputError where the journal is damaged."""
@@ -88,10 +96,12 @@ class JournalTail:
             self.output_bytes = int(record["o"])
             self._note_fed(record["in"])
             self._count(record)
-            self.is_done = False
+            self._is_done = False
         elif record["t"] == "d":
             self._note_fed(record["in"])
-            self.is_done = True
+            self._is_done = True
+        elif record["t"] in ("h", "m"):
+            self.is_unmerged = record["t"] == "h" and bool(record.get("replaces"))
 
     def _count(self, record: dict[str, Any]) -> None:
         failed = 0

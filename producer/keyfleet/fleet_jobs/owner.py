@@ -26,8 +26,9 @@ class JobOwner(Protocol):
         """Send failed requests of a done job again. Raises InputError, ConfigurationError and FleetClosed."""
         ...
 
-    def cancel_elsewhere(self, spec: JobSpec) -> None:
-        """Have the process that runs a job cancel it. Raises BrokerUnavailable."""
+    def cancel_elsewhere(self, spec: JobSpec) -> bool:
+        """Have the process that runs a job cancel it, and take back what waits; False where the ledger doesn't know
+        it. Raises BrokerUnavailable."""
         ...
 
     def forget(self, spec: JobSpec) -> None:

@@ -80,7 +80,8 @@ class RemoteJob(Job):
         return counts
 
     def cancel(self) -> None:
-        self._owner.cancel_elsewhere(self._spec)
+        if not self._owner.cancel_elsewhere(self._spec):
+            raise self._unknown()
 
     def __iter__(self) -> Iterator[Result]:
         self._refuse("its results are")
@@ -103,8 +104,11 @@ class RemoteJob(Job):
     def _record(self) -> JobRecord:
         fields = cast("dict[bytes, bytes]", self._client.hgetall(redis_keys.job(self._spec.fleet, self.id)))
         if not fields:
-            raise JobNotFound(f"job {self.id[:8]}: the broker doesn't know it any more")
+            raise self._unknown()
         return JobRecord.of(self._spec.fleet, self.id, fields)
+
+    def _unknown(self) -> JobNotFound:
+        return JobNotFound(f"job {self.id[:8]}: the broker doesn't know it any more")
 
 
 @contextmanager

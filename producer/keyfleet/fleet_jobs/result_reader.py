@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import BinaryIO
 
 from keyfleet.batch.whole_rows import result_of_row
@@ -48,9 +49,15 @@ class ResultReader:
             self._file.close()
             self._file = None
 
+    def _open(self) -> BinaryIO:
+        if self._tail.is_unmerged:
+            with contextlib.suppress(FileNotFoundError):  # somebody has completed the merge by now
+                return self._folder.paths.merged().output.open("rb")
+        return self._folder.results.open("rb")
+
     def _next(self) -> Result:
         if self._file is None:
-            self._file = self._folder.results.open("rb")
+            self._file = self._open()
         row = self._file.readline()
         if not row.endswith(b"\n"):
             raise InputError(f"{self._folder.results}: is shorter than its journal says; it was changed or moved away")
