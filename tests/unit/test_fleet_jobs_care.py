@@ -30,6 +30,7 @@ def test_a_job_whose_submission_was_cancelled_is_taken_back(
     jobs_case: JobsCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, may_begin, has_begun = threading.Event(), threading.Event(), threading.Event()
+
     def slowly(*given: Any) -> Any:
         began.set()
         may_begin.wait(30)
