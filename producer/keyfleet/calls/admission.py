@@ -9,8 +9,8 @@ from typing import Any
 from keyfleet.batch.endpoints import deployment_model, refusal, split_url
 from keyfleet.contract import Request
 from keyfleet.errors import InvalidRequest
-from keyfleet.running.served_models import ServedModels
-from keyfleet.tokens import ASSUMED_OUTPUT_TOKENS, TextCounter, count_request_tokens, counter_for
+from keyfleet.running.served_models import ServedModels, admitted_cost_tokens
+from keyfleet.tokens import ASSUMED_OUTPUT_TOKENS, TextCounter, counter_for
 
 __all__ = ["CallAdmission"]
 
@@ -57,14 +57,14 @@ class CallAdmission:
         if len(self._counters) < MOST_MODELS:
             self._counters[model] = counter
             self._outputs.setdefault(model, ASSUMED_OUTPUT_TOKENS)
-        assumed = self._outputs.get(model, ASSUMED_OUTPUT_TOKENS)
-
-        def cost(assumed_output_tokens: int) -> int:
-            return count_request_tokens(
-                endpoint, document, counter=counter, assumed_output_tokens=assumed_output_tokens
-            )
-
-        return cost(assumed) if self.served is None else self.served.cost_that_fits(model, cost, assumed)
+        return admitted_cost_tokens(
+            self.served,
+            model,
+            endpoint,
+            document,
+            counter=counter,
+            assumed_output_tokens=self._outputs.get(model, ASSUMED_OUTPUT_TOKENS),
+        )
 
 
 def _endpoint(endpoint: str) -> str:

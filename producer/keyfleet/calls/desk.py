@@ -73,15 +73,7 @@ class CallDesk:
             timeout_s=settings.timeout_s,
             timeout_attempts=settings.timeout_attempts,
         )
-        host = this_host()
-        facts = JobFacts(name=f"calls of {host}:{os.getpid()}", host=host, format="calls")
-        self._ledger = JobLedger(
-            *(self._client, settings.fleet, uuid.uuid4().hex, self._options),
-            facts=facts,
-            keep_ms=KEEP_MS,
-            is_caller=True,
-            declare_flags=declare_flags,
-        )
+        self._ledger = self._new_ledger(declare_flags)
         self._sender = CallSender(self._ledger, self._book, self._stopping)
         acceptor = Acceptor(
             *(self._client, self._ledger, backend.tickets),
@@ -102,6 +94,17 @@ class CallDesk:
             on_away=self._bring_server_back,
             on_cancelled=self._cancel_all,
             look=self._look,
+        )
+
+    def _new_ledger(self, declare_flags: bool) -> JobLedger:
+        host = this_host()
+        facts = JobFacts(name=f"calls of {host}:{os.getpid()}", host=host, format="calls")
+        return JobLedger(
+            *(self._client, self._backend.settings.fleet, uuid.uuid4().hex, self._options),
+            facts=facts,
+            keep_ms=KEEP_MS,
+            is_caller=True,
+            declare_flags=declare_flags,
         )
 
     def start(self) -> None:

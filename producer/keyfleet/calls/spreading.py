@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
+from keyfleet.batch.answer_text import Spans, cut, fields_and_rows, object_text, text_of
 from keyfleet.batch.json_text import Member, NotJSON, decode_object, join_members, members_of
-from keyfleet.calls.answer_text import Field, elements_at, fields_at, text_of
 from keyfleet.errors import RequestFailed
 from keyfleet.tokens import counter_for
 
@@ -67,21 +66,19 @@ class Spread:
         added up, and all else is the first answer's. Raises RequestFailed for an answer without the whole list.
         """
         list_name = _LISTS[self.kind][1]
-        parts = [_answer_fields(answer, list_name) for answer in answers]
+        parts = [_PartAnswer.of(answer, list_name) for answer in answers]
         items: list[str] = []
         offset = 0
-        for fields, size in zip(parts, self.sizes, strict=True):
-            listed = next(one.value for one in fields if one.name == list_name)
-            if len(listed) != size:
-                raise _unexpected(f"with {len(listed)} items in place of {size}")
-            items += [_renumbered(item, offset) for item in sorted(listed, key=_index_of)]
+        for part, size in zip(parts, self.sizes, strict=True):
+            if len(part.items) != size:
+                raise _unexpected(f"with {len(part.items)} items in place of {size}")
+            items += part.renumbered(offset)
             offset += size
-        usages = [one.value for fields in parts for one in fields if one.name == _USAGE]
-        texts = {one.name: one.text for one in parts[0]}
-        texts[list_name] = "[" + ", ".join(items) + "]"
+        usages = [json.loads(part.fields[_USAGE]) for part in parts if _USAGE in part.fields]
+        texts = {**parts[0].fields, list_name: "[" + ", ".join(items) + "]"}
         if usages:
             texts[_USAGE] = json.dumps(_sum(usages))
-        return ("{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in texts.items()) + "}").encode()
+        return object_text(texts).encode()
 
 
 def may_have_list(endpoint: str) -> bool:
@@ -171,35 +168,41 @@ def _halved(tokens: list[int], start: int, end: int) -> list[tuple[int, int]]:
     return _halved(tokens, start, middle) + _halved(tokens, middle, end)
 
 
-def _answer_fields(answer: bytes, list_name: str) -> list[Field]:
-    """The fields of a part's answer, of which the list holds its items' fields."""
-    read_item = partial(fields_at, readers={})
-    try:
-        fields, _ = fields_at(text_of(answer), 0, {list_name: partial(elements_at, read=read_item)})
-    except ValueError:
-        fields = []
-    if not any(one.name == list_name for one in fields):
-        raise _unexpected(f"without `{list_name}`")
-    return fields
+@dataclass(frozen=True, slots=True)
+class _PartAnswer:
+    """One part's answer: its fields as they stood, and where in `text` those of its items stand."""
+
+    text: str = field(repr=False)
+    fields: dict[str, str] = field(repr=False)
+    items: list[Spans]
+
+    @classmethod
+    def of(cls, answer: bytes, list_name: str) -> _PartAnswer:
+        """Raises RequestFailed for an answer without the list."""
+        try:
+            text = text_of(answer)
+            fields, items = fields_and_rows(text, list_name)
+        except (ValueError, LookupError, RecursionError):
+            raise _unexpected(f"without `{list_name}`") from None
+        return cls(text, {name: cut(text, span) for name, span in fields.items()}, items)
+
+    def renumbered(self, offset: int) -> list[str]:
+        """The items by their indices, which count from `offset`. One without, as of a moderation, stays where it is."""
+        numbered = [(self._index(item), item) for item in self.items]
+        return [self._item(item, index, offset) for index, item in sorted(numbered, key=lambda one: one[0] or 0)]
+
+    def _index(self, item: Spans) -> int | None:
+        index = json.loads(cut(self.text, item[_INDEX])) if _INDEX in item else None
+        return index if type(index) is int else None
+
+    def _item(self, item: Spans, index: int | None, offset: int) -> str:
+        texts = {name: cut(self.text, span) for name, span in item.items()}
+        return object_text(texts if index is None else {**texts, _INDEX: str(index + offset)})
 
 
 def _unexpected(how: str) -> RequestFailed:
     message = f"a part of the list was answered {how}, so the answers can't be put together"
     return RequestFailed(message, code=UNEXPECTED_ANSWER, attempts=1)
-
-
-def _index_of(item: list[Field]) -> int:
-    """An item without an index, as of a moderation, stays where it is."""
-    return next((one.value for one in item if _is_index(one)), 0)
-
-
-def _renumbered(item: list[Field], offset: int) -> str:
-    texts = (f"{json.dumps(one.name)}: {one.value + offset if _is_index(one) else one.text}" for one in item)
-    return "{" + ", ".join(texts) + "}"
-
-
-def _is_index(one: Field) -> bool:
-    return one.name == _INDEX and type(one.value) is int
 
 
 def _sum(values: list[Any]) -> Any:

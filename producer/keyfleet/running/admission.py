@@ -8,8 +8,8 @@ from keyfleet.batch.packing import Packing
 from keyfleet.batch.parse import ParsedLine
 from keyfleet.contract import Request
 from keyfleet.errors import InvalidRequest, NoKeyServes, RequestTooLarge
-from keyfleet.running.served_models import ServedModels
-from keyfleet.tokens import ASSUMED_OUTPUT_TOKENS, TextCounter, count_request_tokens, counter_for
+from keyfleet.running.served_models import ServedModels, admitted_cost_tokens
+from keyfleet.tokens import ASSUMED_OUTPUT_TOKENS, TextCounter, counter_for
 
 __all__ = ["Admission"]
 
@@ -54,7 +54,14 @@ class Admission:
         if counter is None:
             counter = self._counters[parsed.model] = counter_for(parsed.model, encoding_name=self._encoding_name)
         served = self._served
-        cost_tokens = self._cost_tokens(parsed, counter, served)
+        cost_tokens = admitted_cost_tokens(
+            served,
+            parsed.model,
+            parsed.endpoint,
+            parsed.body,
+            counter=counter,
+            assumed_output_tokens=self._assumed_output_tokens(parsed.model),
+        )
         if served is not None:
             _check(served, parsed, cost_tokens)
         return Request(
@@ -66,16 +73,6 @@ class Admission:
             context=parsed.context,
             pack=self._packing.name(parsed.endpoint, parsed.body) if self._packing is not None else "",
         )
-
-    def _cost_tokens(self, parsed: ParsedLine, counter: TextCounter, served: ServedModels | None) -> int:
-        assumed = self._assumed_output_tokens(parsed.model)
-
-        def cost(assumed_output_tokens: int) -> int:
-            return count_request_tokens(
-                parsed.endpoint, parsed.body, counter=counter, assumed_output_tokens=assumed_output_tokens
-            )
-
-        return cost(assumed) if served is None else served.cost_that_fits(parsed.model, cost, assumed)
 
 
 def _check(served: ServedModels, parsed: ParsedLine, cost_tokens: int) -> None:

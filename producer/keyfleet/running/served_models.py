@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from keyfleet.config import KeyConfig, scaled_amount
 from keyfleet.errors import NoKeyServes, RequestTooLarge
-from keyfleet.tokens import ASSUMED_OUTPUT_TOKENS
+from keyfleet.tokens import ASSUMED_OUTPUT_TOKENS, TextCounter, count_request_tokens
 
-__all__ = ["ServedModels"]
+__all__ = ["ServedModels", "admitted_cost_tokens"]
 
 MOST_MODELS = 1_000
 """Models whose largest limits are remembered; finding them anew for every line took a sixth of the producer's time."""
@@ -67,3 +68,22 @@ class ServedModels:
             return float("inf"), ""
         amount, item = min((scaled_amount(item, self.use * key.share), str(item)) for item in items)
         return amount, f"{amount} tokens of key {key.name}, {item}"
+
+
+def admitted_cost_tokens(
+    served: ServedModels | None,
+    model: str,
+    endpoint: str,
+    body: dict[str, Any],
+    *,
+    counter: TextCounter,
+    assumed_output_tokens: int,
+) -> int:
+    """What a request costs (tokens): with the assumed output where it names no maximum, if that fits `served`."""
+
+    def cost(output_tokens: int) -> int:
+        return count_request_tokens(endpoint, body, counter=counter, assumed_output_tokens=output_tokens)
+
+    if served is None:
+        return cost(assumed_output_tokens)
+    return served.cost_that_fits(model, cost, assumed_output_tokens)

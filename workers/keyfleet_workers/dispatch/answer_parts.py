@@ -7,23 +7,14 @@ An answer may be of 65 MB (2,048 embeddings of 1,536 numbers), so no more of it 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from keyfleet.batch.answer_text import Spans, cut, fields_and_rows, object_text, text_of
 from keyfleet_workers.dispatch.usage import tokens_used
 
 __all__ = ["AnswerMisfit", "Part", "parts_of", "shares_of"]
-
-_DECODER = json.JSONDecoder()
-_BLANKS = re.compile(r"[ \t\n\r]*")
-_FLAT_LIST = re.compile(r'\[[^][{}"]*]')
-"""A list of numbers: finding its end so takes a tenth of the time that reading a thousand numbers does. What stands in
-it was read when the answer was found to be JSON."""
-
-Spans = dict[str, tuple[int, int]]
-"""The members of an object: where in a text their values stand, by name."""
 
 
 class AnswerMisfit(ValueError):
@@ -44,13 +35,13 @@ def parts_of(body: bytes, listed: str, each: int, weights: Sequence[int]) -> Ite
     Usage is shared out by `weights`; the shares add up to what was reported. Raises AnswerMisfit, before it gives any.
     """
     try:
-        text = body.decode("utf-8-sig")
-        fields, rows = _fields_and_rows(text, listed)
+        text = text_of(body)
+        fields, rows = fields_and_rows(text, listed)
         items = _in_order(text, rows, each * len(weights))
-        usages = shares_of(json.loads(_cut(text, fields["usage"])), weights) if "usage" in fields else None
+        usages = shares_of(json.loads(cut(text, fields["usage"])), weights) if "usage" in fields else None
     except (ValueError, LookupError, RecursionError):
         raise AnswerMisfit(f"the answer has not {each * len(weights)} items with their indices") from None
-    return _parts(text, {name: _cut(text, span) for name, span in fields.items()}, listed, each, items, usages)
+    return _parts(text, {name: cut(text, span) for name, span in fields.items()}, listed, each, items, usages)
 
 
 def _parts(
@@ -63,12 +54,12 @@ def _parts(
         if usages is not None:
             fields["usage"] = json.dumps(usages[number])
             tokens = tokens_used({"usage": usages[number]})
-        yield Part(_object(fields).encode(), tokens)
+        yield Part(object_text(fields).encode(), tokens)
 
 
 def _item(text: str, spans: Spans, index: int) -> str:
-    fields = {name: _cut(text, span) for name, span in spans.items()}
-    return _object(fields | {"index": str(index)} if "index" in fields else fields)
+    fields = {name: cut(text, span) for name, span in spans.items()}
+    return object_text(fields | {"index": str(index)} if "index" in fields else fields)
 
 
 def shares_of(usage: Any, weights: Sequence[int]) -> list[Any]:
@@ -108,76 +99,7 @@ def _in_order(text: str, rows: list[Spans], count: int) -> list[Spans]:
     """The items by their indices; without any they stand in order. Some writers of JSON leave a 0 out."""
     if len(rows) == count and not any("index" in row for row in rows):
         return rows
-    indices = [json.loads(_cut(text, row["index"])) if "index" in row else 0 for row in rows]
+    indices = [json.loads(cut(text, row["index"])) if "index" in row else 0 for row in rows]
     if len(rows) != count or any(type(index) is not int for index in indices) or set(indices) != set(range(count)):
         raise ValueError("wrong indices")
     return [row for _, row in sorted(zip(indices, rows, strict=True), key=lambda pair: pair[0])]
-
-
-def _fields_and_rows(text: str, listed: str) -> tuple[Spans, list[Spans]]:
-    """The members of the object that `text` is, and of each of the objects in its member `listed`, which has an empty
-    span in its place. Raises ValueError and LookupError.
-    """
-    rows: list[Spans] = []
-    fields: Spans = {}
-    at = _expect(text, _skip(text, 0), "{")
-    while text[at] != "}":
-        name, at = _name(text, at)
-        if name == listed:
-            rows, end = _rows(text, at)
-            fields[name] = (0, 0)
-        else:
-            end = _DECODER.raw_decode(text, at)[1]
-            fields[name] = (at, end)
-        at = _next(text, end, "}")
-    if listed not in fields:
-        raise LookupError(listed)
-    return fields, rows
-
-
-def _rows(text: str, at: int) -> tuple[list[Spans], int]:
-    rows: list[Spans] = []
-    at = _expect(text, at, "[")
-    while text[at] != "]":
-        row: Spans = {}
-        at = _expect(text, at, "{")
-        while text[at] != "}":
-            name, at = _name(text, at)
-            flat = _FLAT_LIST.match(text, at)
-            end = flat.end() if flat else _DECODER.raw_decode(text, at)[1]
-            row[name] = (at, end)
-            at = _next(text, end, "}")
-        rows.append(row)
-        at = _next(text, at + 1, "]")
-    return rows, at + 1
-
-
-def _name(text: str, at: int) -> tuple[str, int]:
-    """The member's name that begins at `at`, and where its value begins."""
-    name, end = _DECODER.raw_decode(text, at)
-    return name, _expect(text, _skip(text, end), ":")
-
-
-def _next(text: str, at: int, end: str) -> int:
-    """Where the next member or item begins behind the value that ended at `at`, or where `end` stands."""
-    at = _skip(text, at)
-    return at if text[at] == end else _expect(text, at, ",")
-
-
-def _expect(text: str, at: int, mark: str) -> int:
-    if text[at] != mark:
-        raise ValueError(f"expected {mark}")
-    return _skip(text, at + 1)
-
-
-def _skip(text: str, at: int) -> int:
-    found = _BLANKS.match(text, at)
-    return found.end() if found else at
-
-
-def _cut(text: str, span: tuple[int, int]) -> str:
-    return text[span[0] : span[1]]
-
-
-def _object(fields: dict[str, str]) -> str:
-    return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in fields.items()) + "}"
