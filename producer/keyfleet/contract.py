@@ -5,13 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["CALLER_GONE", "DEADLINE_EXCEEDED", "TOO_LARGE_FOR_KEY", "AttemptError", "Outcome", "Request"]
+__all__ = [
+    "CALLER_GONE",
+    "CALL_STOPPED",
+    "DEADLINE_EXCEEDED",
+    "STREAM_BROKEN",
+    "TOO_LARGE_FOR_KEY",
+    "AttemptError",
+    "Outcome",
+    "Request",
+]
 
 TOO_LARGE_FOR_KEY = "too large for this key"
 """What a worker says it waits for where none of the requests that are ready can ever start with its key."""
 
 CALLER_GONE = "caller_gone"
 """Code of the final error of a request that was dropped because its caller has said nothing for long."""
+
+CALL_STOPPED = "call_stopped"
+"""Code of the final error of a call that was stopped in flight, since nobody waited for its answer any more."""
+
+STREAM_BROKEN = "stream_broken"
+"""Code of the final error of an answer that ended in its midst: its caller has had a part of it."""
 
 DEADLINE_EXCEEDED = "deadline_exceeded"
 """Code of the final error of a request that could not be started in time."""
@@ -28,7 +43,8 @@ class Request:
     stands. `cost_tokens` is prompt plus allowed output. `context` is the caller's own and comes back with the
     outcome (for files: `custom_id`, `metadata`); it must be JSON and is never sent. `start_within_ms` is how long
     after its acceptance it may still be started (0: for ever); later it ends with DEADLINE_EXCEEDED, unpaid. `pack`
-    names what one call may carry together (empty: it is sent alone).
+    names what one call may carry together (empty: it is sent alone). `streams`: its answer comes in pieces, as the
+    provider sends them; for callers alone.
     """
 
     id: str
@@ -40,6 +56,7 @@ class Request:
     urgent: bool = False
     start_within_ms: int = 0
     pack: str = ""
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)

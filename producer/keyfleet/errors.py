@@ -16,6 +16,7 @@ KeyfleetError
     ├── RequestTooLarge         it costs more than any limit allows in a whole window
     ├── NoKeyServes             no key serves its model
     ├── DeadlineExceeded        it could not be answered in time
+    ├── StreamBroken            its answer ended in its midst
     └── JobCancelled            its job was cancelled
 """
 
@@ -23,6 +24,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from keyfleet.contract import STREAM_BROKEN
 
 if TYPE_CHECKING:
     from keyfleet.contract import AttemptError
@@ -45,6 +48,7 @@ __all__ = [
     "ProviderError",
     "RequestFailed",
     "RequestTooLarge",
+    "StreamBroken",
 ]
 
 
@@ -192,6 +196,12 @@ class DeadlineExceeded(RequestFailed):
     def __init__(self, message: str, *, was_sent: bool = False, **more: Any) -> None:
         super().__init__(message, **more)
         self.was_sent = was_sent
+
+
+class StreamBroken(RequestFailed):
+    """An answer that came in pieces ended in its midst. It isn't asked for again: what has come of it was paid for."""
+
+    code = STREAM_BROKEN
 
 
 class JobCancelled(RequestFailed):

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import json
 import os
 import threading
-from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
 
-from keyfleet.calls import Answer, CallDesk, Priority
-from keyfleet.calls.answer import answer_of
-from keyfleet.calls.caller import Caller, CallTerms
-from keyfleet.contract import Outcome
-from keyfleet.errors import FleetClosed, InvalidRequest
+from keyfleet.calls import CallDesk
+from keyfleet.calls.caller import Caller
+from keyfleet.calls.methods import CallMethods
+from keyfleet.errors import FleetClosed
 from keyfleet.fleet_jobs import FleetJobs, JobMethods
 from keyfleet.fleet_keys import KeysArgument
 from keyfleet.open_fleet import FleetOptions, OpenFleet, open_fleet
-from keyfleet.results import error_of, parsed_body
 
 __all__ = ["Fleet"]
 
 
-class Fleet(JobMethods):
+class Fleet(CallMethods, JobMethods):
     """Sends requests through all keys, at the full rate that their limits allow and never above it.
 
         with Fleet(keys="keys.yaml") as fleet:
@@ -107,8 +102,8 @@ class Fleet(JobMethods):
         if self._is_closed:
             raise FleetClosed("the fleet was closed")
 
-    def _desk(self) -> CallDesk:
-        return self.open().desk
+    def _desk(self, job: str) -> CallDesk:
+        return self.open().desks.get(job)
 
     def close(self) -> None:
         """End what is under way: calls that were not sent are dropped, unpaid; jobs end as Ctrl-C ends `keyfleet run`,
@@ -130,93 +125,6 @@ class Fleet(JobMethods):
         finally:
             self._stack.close()
 
-    def call(
-        self,
-        endpoint: str,
-        body: Mapping[str, Any],
-        *,
-        timeout_s: float | None = None,
-        priority: Priority = "urgent",
-    ) -> Any:
-        """Send one request and wait for its response, whose document is returned.
-
-        It overtakes the work of jobs, and waits for quota as long as it takes, or `timeout_s` seconds at the most.
-        Raises RequestFailed, of which ProviderError (the provider's final answer is an error: `status`, `code`,
-        `body`), NoKeyServes, RequestTooLarge and DeadlineExceeded are kinds; InvalidRequest; BrokerUnavailable.
-        """
-        return _document(self._caller.outcome(endpoint, _text(body), CallTerms.of(timeout_s, priority)))
-
-    async def acall(
-        self,
-        endpoint: str,
-        body: Mapping[str, Any],
-        *,
-        timeout_s: float | None = None,
-        priority: Priority = "urgent",
-    ) -> Any:
-        """As `call`, for an event loop. Cancelling it takes the request back, unless it is being sent just then."""
-        return _document(await self._acall(endpoint, _text(body), CallTerms.of(timeout_s, priority)))
-
-    def send(
-        self,
-        endpoint: str,
-        body: bytes,
-        *,
-        timeout_s: float | None = None,
-        priority: Priority = "urgent",
-        max_attempts: int | None = None,
-    ) -> Answer:
-        """As `call`, for a body that is JSON text already; a provider's final error is returned as an Answer too."""
-        return _answer(self._caller.outcome(endpoint, _checked(body), CallTerms.of(timeout_s, priority, max_attempts)))
-
-    async def asend(
-        self,
-        endpoint: str,
-        body: bytes,
-        *,
-        timeout_s: float | None = None,
-        priority: Priority = "urgent",
-        max_attempts: int | None = None,
-    ) -> Answer:
-        """As `send`, for an event loop."""
-        return _answer(await self._acall(endpoint, _checked(body), CallTerms.of(timeout_s, priority, max_attempts)))
-
-    async def _acall(self, endpoint: str, body: bytes, terms: CallTerms) -> Outcome:
-        self._check_process()  # before a thread is asked that a forked child hasn't got
-        return await self._caller.aoutcome(endpoint, body, terms)
-
     def lanes(self, model: str) -> int:
         """How many keys serve `model` now, at least 1."""
         return self.open().lanes(model)
-
-
-def _text(body: Mapping[str, Any]) -> bytes:
-    if not isinstance(body, Mapping):
-        raise InvalidRequest(
-            f"body: expected a mapping, found {type(body).__name__}", code="invalid_json", field="body"
-        )
-    try:
-        return json.dumps(body, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequest(f"body: is no JSON: {error}", code="invalid_json", field="body") from None
-
-
-def _checked(body: bytes) -> bytes:
-    if not isinstance(body, bytes):
-        raise InvalidRequest(f"body: expected bytes, found {type(body).__name__}", code="invalid_json", field="body")
-    return body
-
-
-def _document(outcome: Outcome) -> Any:
-    error = error_of(outcome)
-    if error is not None:
-        raise error
-    return parsed_body(outcome.body)
-
-
-def _answer(outcome: Outcome) -> Answer:
-    answer = answer_of(outcome)
-    if answer is not None:
-        return answer
-    error = error_of(outcome)
-    raise error if error is not None else AssertionError("an outcome is a response, an answer or an error")

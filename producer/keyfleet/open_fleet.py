@@ -1,4 +1,4 @@
-"""Opening what a Fleet needs at its first use: keys, server, workers, and the desk of interactive calls."""
+"""Opening what a Fleet needs at its first use: keys, server, workers, and the desks of interactive calls."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keyfleet.calls import CallDesk, is_duration
+from keyfleet.calls.desks import CallDesks
 from keyfleet.config import (
     Environment,
     Settings,
@@ -55,7 +56,7 @@ class OpenFleet:
     business."""
 
     backend: Backend
-    desk: CallDesk
+    desks: CallDesks
     watch: FleetWatch
     served: ServedModels | None
     encoding_name: str | None
@@ -71,7 +72,7 @@ class OpenFleet:
     @property
     def has_left(self) -> bool:
         """Whether nobody waits for calls in flight any more."""
-        return self.desk.has_left_calls or self.has_left_jobs
+        return self.desks.has_left_calls or self.has_left_jobs
 
     def status(self) -> FleetStatus:
         """How the workers stand."""
@@ -82,7 +83,7 @@ class OpenFleet:
         source = self.keys.look() if self.keys is not None else None
         if source is not None:
             self.served = ServedModels(source.keys, self.settings.use)
-            self.desk.serve(self.served)
+            self.desks.serve(self.served)
 
     def lanes(self, model: str) -> int:
         """How many keys serve `model` now, at least 1."""
@@ -116,8 +117,8 @@ def open_fleet(options: FleetOptions, stack: ExitStack) -> OpenFleet:
         arguments = worker_arguments(backend.settings, keys.source)
         log_name = uuid.uuid4().hex[:LOG_ID_CHARACTERS]
         backend.start_workers(arguments, keys.variables, log_name, stack, ends_at_once=lambda: opened.has_left)
-    stack.callback(opened.desk.close)
-    opened.desk.start()
+    stack.callback(opened.desks.close)
+    opened.desks.own.start()
     opened.watch.start()
     stack.callback(opened.watch.stop)
     return opened
@@ -133,16 +134,24 @@ def _new(
     client, _ = backend.connect()
     stack.callback(client.close)
     watch = FleetWatch(client, backend.settings.fleet)
-    desk = CallDesk(
-        backend,
-        served,
-        lambda: watch.known,
-        grace_s=backend.settings.no_key_grace_s,
-        encoding_name=options.encoding_name,
-        look=lambda: opened.follow_keys(),  # noqa: PLW0108 - it is only made below
-    )
-    opened = OpenFleet(backend, desk, watch, served, options.encoding_name, keys)
+
+    def make_desk(name: str) -> CallDesk:
+        return CallDesk(
+            backend,
+            served,
+            lambda: watch.known,
+            name=name,
+            grace_s=backend.settings.no_key_grace_s,
+            encoding_name=options.encoding_name,
+            look=_nothing if name else lambda: opened.follow_keys(),  # noqa: PLW0108 - it is only made below
+        )
+
+    opened = OpenFleet(backend, CallDesks(make_desk), watch, served, options.encoding_name, keys)
     return opened
+
+
+def _nothing() -> None:
+    """Keys are followed by one desk."""
 
 
 def _starts_workers(options: FleetOptions, settings: Settings) -> bool:

@@ -20,6 +20,7 @@ __all__ = [
     "job_failure_examples",
     "job_failures",
     "job_outcomes",
+    "job_read",
     "jobs",
     "learned_limits",
     "lifted",
@@ -67,6 +68,11 @@ def job_failure_examples(fleet: str, job_id: str) -> str:
 def job_outcomes(fleet: str, job_id: str) -> str:
     """Stream of the job's outcomes that are not collected yet."""
     return f"{_TAG}:{fleet}:job:{job_id}:outcomes"
+
+
+def job_read(fleet: str, job_id: str) -> str:
+    """Hash: request whose answer comes in pieces, to how many bytes of them its caller has read."""
+    return f"{_TAG}:{fleet}:job:{job_id}:read"
 
 
 def callers(fleet: str) -> str:
@@ -224,6 +230,11 @@ class QueueKeys:
     def urgent(self) -> str:
         """String that stands while urgent requests have lately been there."""
         return self._key("urgent")
+
+    @property
+    def unwanted(self) -> str:
+        """Channel by which workers hear of requests in their hands that nobody waits for any more."""
+        return self._key("unwanted")
 
     @property
     def shortage(self) -> str:

@@ -15,13 +15,14 @@ from keyfleet.errors import (
     ProviderError,
     RequestFailed,
     RequestTooLarge,
+    StreamBroken,
 )
 from keyfleet.ledger.codec import MALFORMED_OUTCOME
 
 __all__ = ["Result", "error_of", "parsed_body", "result_of"]
 
 _OWN_ERRORS: dict[str, type[RequestFailed]] = {
-    error.code: error for error in (JobCancelled, NoKeyServes, RequestTooLarge)
+    error.code: error for error in (JobCancelled, NoKeyServes, RequestTooLarge, StreamBroken)
 }
 _UNREADABLE = frozenset({MALFORMED_OUTCOME, "malformed_entry"})
 

@@ -21,6 +21,7 @@ from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.key_health import KeyHealth
 from keyfleet_workers.dispatch.packs import Pack
 from keyfleet_workers.dispatch.slots import CallSlots
+from keyfleet_workers.dispatch.streamed_calls import StreamedCalls
 from keyfleet_workers.dispatch.taker import Grant
 from keyfleet_workers.holds import Holds, KeyScopes, KeyState
 from keyfleet_workers.limit_learning import LimitLearner
@@ -28,6 +29,7 @@ from keyfleet_workers.limiter import Correction, ExactRedisStorage, QuotaLimit, 
 from keyfleet_workers.limiter.ramps import Ramps
 from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.provider import Answer, ProviderClient, SaidLimit
+from keyfleet_workers.provider.ongoing_call import OngoingCall
 from keyfleet_workers.quota_pools import Quota
 
 __all__ = ["COST", "SECRET", "CallCase", "CallClock", "clock_calls", "handed_back"]
@@ -73,8 +75,18 @@ class Provider:
         self.written_after_s = 0.0
         self.sent: list[tuple[str, bytes, float]] = []
         self.models: list[str | None] = []
+        self.ongoing: OngoingCall | None = None
 
-    def post(self, endpoint: str, body: bytes, *, read_timeout_s: float, model: str | None = None) -> Answer:
+    def post(
+        self,
+        endpoint: str,
+        body: bytes,
+        *,
+        read_timeout_s: float,
+        model: str | None = None,
+        ongoing: OngoingCall | None = None,
+    ) -> Answer:
+        self.ongoing = ongoing
         self.models.append(model)
         self.sent.append((endpoint, body, read_timeout_s))
         written_s = self._clock.now_s + self.written_after_s
@@ -153,6 +165,7 @@ class CallCase:
             health=self.health,
             learner=learner,
             outputs=cast(OutputMeans, Outputs(self.noted_outputs)),
+            streamed=cast(StreamedCalls, self),
         )
 
     def put(self, queue: str, result: Any, record: bytes = b"") -> None:

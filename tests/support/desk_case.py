@@ -11,6 +11,7 @@ import redis
 from keyfleet.broker import ServerWatch
 from keyfleet.calls import CallDesk
 from keyfleet.calls.book import Call
+from keyfleet.calls.terms import CallTerms
 from keyfleet.config import Settings
 from keyfleet.contract import AttemptError, Outcome
 from keyfleet.jobs.listing import read_records
@@ -52,7 +53,7 @@ class DeskCase(Backend):
 
     def begin(self, **options: Any) -> Call:
         """A call that is in the ledger."""
-        call = self.desk.begin(CHAT, BODY, urgent=True, **options)
+        call = self.desk.begin(CHAT, BODY, CallTerms(**options))
         wait_until(lambda: call.is_accepted, "the call is accepted")
         return call
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from keyfleet import redis_keys
+from keyfleet.calls.terms import CallTerms
 from keyfleet.calls.unserved import why_unserved
 from keyfleet.contract import CALLER_GONE
 from keyfleet.errors import FleetClosed, InvalidRequest, JobCancelled, NoKeyServes, RequestFailed
@@ -43,7 +44,7 @@ def test_a_call_is_an_urgent_request_whose_outcome_comes_back(case: DeskCase) ->
 
 
 def test_calls_of_bulk_priority_overtake_nobody(case: DeskCase) -> None:
-    call = case.desk.begin(CHAT, BODY, urgent=False)
+    call = case.desk.begin(CHAT, BODY, CallTerms(urgent=False))
     wait_until(lambda: call.is_accepted, "the call is accepted")
     assert (case.client.zcard(case.keys.ready_urgent), case.client.zcard(case.keys.ready_bulk)) == (0, 1)
 
@@ -124,7 +125,7 @@ def test_cancelling_ends_what_is_under_way_and_nothing_else(case: DeskCase) -> N
 
 def test_a_call_that_meets_the_cancelling_is_cancelled_and_stops_nothing(case: DeskCase) -> None:
     cancel_job(case.client, FLEET, case.record().job_id, declare_flags=False)
-    call = case.desk.begin(CHAT, BODY, urgent=True)
+    call = case.desk.begin(CHAT, BODY, CallTerms())
     assert isinstance(call.ended.exception(10), JobCancelled)
     wait_until(lambda: case.record().mark == "open", "the desk goes on")
     later = case.begin()
@@ -133,8 +134,8 @@ def test_a_call_that_meets_the_cancelling_is_cancelled_and_stops_nothing(case: D
 
 
 def test_a_call_that_can_not_be_written_fails_alone(case: DeskCase) -> None:
-    bad = case.desk.begin(CHAT, BODY.decode(), urgent=True)  # type: ignore[arg-type]
-    good = [case.desk.begin(CHAT, BODY, urgent=True) for _ in range(5)]
+    bad = case.desk.begin(CHAT, BODY.decode(), CallTerms())  # type: ignore[arg-type]
+    good = [case.desk.begin(CHAT, BODY, CallTerms()) for _ in range(5)]
     error = bad.ended.exception(10)
     assert isinstance(error, RequestFailed)
     assert (error.code, error.status) == ("not_accepted", None)
@@ -145,7 +146,7 @@ def test_calls_are_taken_back_also_while_the_server_is_full(case: DeskCase) -> N
     first = case.begin()
     case.client.info = lambda section: {"used_memory": 90, "maxmemory": 100}  # type: ignore[method-assign, assignment, misc]
     wait_until(lambda: time.monotonic() - first.began_s > LOOK_S, "the memory is looked at again")
-    blocked = case.desk.begin(CHAT, BODY, urgent=True)
+    blocked = case.desk.begin(CHAT, BODY, CallTerms())
     case.desk.abandon(first)
     assert first.withdrawn.result(10) is False
     assert (case.requests(), blocked.is_accepted) == ([], False)
@@ -185,7 +186,7 @@ def test_closing_ends_calls_and_leaves_nothing_behind(case: DeskCase) -> None:
     assert (case.requests(), case.client.exists(redis_keys.callers(FLEET))) == ([], 0)
     assert not case.desk.has_left_calls
     with pytest.raises(FleetClosed):
-        case.desk.begin(CHAT, BODY, urgent=True).ended.result(0)
+        case.desk.begin(CHAT, BODY, CallTerms()).ended.result(0)
 
 
 def test_calls_in_flight_at_the_end_leave_a_record_that_says_that_nobody_waits(case: DeskCase) -> None:
@@ -206,7 +207,7 @@ def test_calls_in_flight_at_the_end_leave_a_record_that_says_that_nobody_waits(c
         (CHAT, b'{"messages": []}', "missing_model"),
         (CHAT, b'{"model": 5}', "invalid_model"),
         (CHAT, b'{"model": "\\ud83d"}', "invalid_model"),
-        (CHAT, b'{"model": "m", "stream": true}', "stream_not_supported"),
+        (CHAT, b'{"model": "m", "stream": true}', "unexpected_stream"),
         ("/v1/audio/speech", b'{"model": "m"}', "unsupported_endpoint"),
         ("https://evil.example/v1/chat/completions", b'{"model": "m"}', "invalid_url"),
         ("", b'{"model": "m"}', "invalid_url"),
@@ -214,7 +215,7 @@ def test_calls_in_flight_at_the_end_leave_a_record_that_says_that_nobody_waits(c
 )
 def test_what_the_fleet_can_not_carry_is_refused_at_once(case: DeskCase, endpoint: str, body: bytes, code: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        case.desk.begin(endpoint, body, urgent=True)
+        case.desk.begin(endpoint, body, CallTerms())
     assert (refused.value.code, case.desk.waiting) == (code, 0)
 
 

@@ -29,8 +29,10 @@ from keyfleet_workers.dispatch.chunk import ChunkRunner
 from keyfleet_workers.dispatch.delivery import Delivery
 from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.key_health import KeyHealth
+from keyfleet_workers.dispatch.piece_sender import PieceSender
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.standing import Standing
+from keyfleet_workers.dispatch.streamed_calls import StreamedCalls
 from keyfleet_workers.dispatch.taker import Taker
 from keyfleet_workers.dispatch.waits import Waits
 from keyfleet_workers.holds import Holds, KeyScopes
@@ -40,11 +42,11 @@ from keyfleet_workers.lease_keeper import LeaseKeeper
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
 from keyfleet_workers.limiter.ramps import Ramps
+from keyfleet_workers.notices import Notices
 from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.probing import KeyProbe
 from keyfleet_workers.provider import ProviderClient
 from keyfleet_workers.provider.client import ReadOnceEnvironment
-from keyfleet_workers.urgent_watch import UrgentWatch
 from keyfleet_workers.worker_status import WorkerStatus
 
 __all__ = ["MAX_CONCURRENCY", "WorkerRuntime"]
@@ -116,13 +118,21 @@ class WorkerRuntime:
         self._leases = LeaseKeeper(transitions, self._held, self._settings.lease_s)
         self._holds, self._storage = Holds(client), storage
         self._learner, self._outputs = LimitLearner(client, self._binding), OutputMeans(client)
+        self._pieces = PieceSender(client, transitions, self._stopping)
         self._calls = self._make_calls(client, storage, transitions)
         self._standing = Standing(self._calls.stopping)
         self._chunks = self._make_chunks(client, watch)
         self._delivery.start()
         self._leases.start()
         self._make_housekeeping(client, watch, transitions).start()
-        UrgentWatch(client, fleet, self._hurry, self._waits.current, self._stopping).start()
+        self._pieces.start()
+        Notices(
+            *(client, fleet),
+            hurry=self._hurry,
+            waiting=self._waits.current,
+            stop_call=self._calls.in_flight.stop,
+            stopping=self._stopping,
+        ).start()
         self._is_started = True
 
     def _make_housekeeping(self, client: redis.Redis, watch: ServerWatch, transitions: Transitions) -> Housekeeping:
@@ -186,6 +196,7 @@ class WorkerRuntime:
             health=health,
             learner=self._learner,
             outputs=self._outputs,
+            streamed=StreamedCalls(binding, self._provider, self._pieces),
         )
 
     def _served_models(self) -> list[str]:

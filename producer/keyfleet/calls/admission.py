@@ -36,21 +36,17 @@ class CallAdmission:
         for model in list(self._outputs):
             self._outputs[model] = output_tokens(model)
 
-    def request(self, call_id: str, endpoint: str, body: bytes, *, urgent: bool) -> Request:
-        """The request of a call. Raises InvalidRequest, NoKeyServes and RequestTooLarge."""
+    def request(self, call_id: str, endpoint: str, body: bytes, *, urgent: bool, streams: bool = False) -> Request:
+        """The request of a call, whose answer comes in pieces where `streams`. Raises InvalidRequest, NoKeyServes and
+        RequestTooLarge."""
         path = _endpoint(endpoint)
         document = _document(body)
-        if document.get("stream") not in (None, False):
-            raise InvalidRequest(
-                "stream: a stream can't be had; expected false, or no such field",
-                code="stream_not_supported",
-                field="stream",
-            )
+        _check_stream(document, streams)
         model = _model(document, path)
         cost_tokens = self._cost_tokens(path, document, model)
         if self.served is not None:
             self.served.check(model, cost_tokens)
-        return Request(id=call_id, endpoint=path, model=model, body=body, cost_tokens=cost_tokens, urgent=urgent)
+        return Request(call_id, path, model, body, cost_tokens, urgent=urgent, streams=streams)
 
     def _cost_tokens(self, endpoint: str, document: dict[str, Any], model: str) -> int:
         counter = self._counters.get(model) or counter_for(model, encoding_name=self._encoding_name)
@@ -92,6 +88,15 @@ def _document(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidRequest("body: expected one JSON object", code="invalid_json", field="body")
     return document
+
+
+def _check_stream(document: dict[str, Any], streams: bool) -> None:
+    asked = document.get("stream")
+    if asked is not None and not isinstance(asked, bool):
+        raise InvalidRequest("stream: expected true or false", code="invalid_type", field="stream")
+    if bool(asked) != streams:
+        expected = "true" if streams else "false or nothing; an answer in pieces is what Fleet.stream is for"
+        raise InvalidRequest(f"stream: expected {expected}", code="unexpected_stream", field="stream")
 
 
 def _model(document: dict[str, Any], endpoint: str) -> str:

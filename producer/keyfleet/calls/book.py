@@ -9,8 +9,9 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from keyfleet.contract import Outcome, Request
-from keyfleet.errors import KeyfleetError
+from keyfleet.calls.stream import CallStream
+from keyfleet.contract import STREAM_BROKEN, Outcome, Request
+from keyfleet.errors import KeyfleetError, StreamBroken
 from keyfleet.ledger import JobOptions, queue_of
 
 __all__ = ["Call", "CallBook"]
@@ -18,7 +19,8 @@ __all__ = ["Call", "CallBook"]
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One call. `until_s` is the end of its time on the monotonic clock; None: there is none.
+    """One call. `until_s` is the end of its time on the monotonic clock, `start_by_s` that of waiting to be started;
+    None: there is none. `stream` takes the pieces of an answer that comes in such.
 
     `ended` brings its outcome. `withdrawn` tells, once its caller is gone, whether it may have been sent; `was_tried`
     that the server may know it, `is_accepted` that it does.
@@ -27,6 +29,7 @@ class Call:
     request: Request
     options: JobOptions
     until_s: float | None = None
+    start_by_s: float | None = None
     began_s: float = field(default_factory=time.monotonic)
     was_tried: bool = False
     is_accepted: bool = False
@@ -35,6 +38,7 @@ class Call:
     """Makes the error with which it ends if it can be taken back: nobody will ever start it."""
     ended: Future[Outcome] = field(default_factory=Future)
     withdrawn: Future[bool] = field(default_factory=Future)
+    stream: CallStream | None = None
 
     def __post_init__(self) -> None:
         for future in (self.ended, self.withdrawn):
@@ -54,16 +58,36 @@ class Call:
         """It is over; where it is already, nothing changes. For any thread, as the following are."""
         with suppress(InvalidStateError):
             self.ended.set_result(outcome)
+            self._end_stream(_why_broken(outcome))
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: Exception) -> None:
         """It is over, without an outcome."""
         with suppress(InvalidStateError):
             self.ended.set_exception(error)
+            self._end_stream(error)
+
+    def _end_stream(self, error: Exception | None) -> None:
+        if self.stream is not None:
+            self.stream.end(error)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a part of its answer has come."""
+        return self.stream is not None and self.stream.has_begun
 
     def note_withdrawn(self, may_be_sent: bool) -> None:
         """It is known whether it may have been sent."""
         with suppress(InvalidStateError):
             self.withdrawn.set_result(may_be_sent)
+
+
+def _why_broken(outcome: Outcome) -> Exception | None:
+    if outcome.ok:
+        return None
+    last = outcome.errors[-1] if outcome.errors else None
+    is_told = last is not None and last.code == STREAM_BROKEN
+    message = last.message if last is not None and is_told else "the worker was lost in the midst of the answer"
+    return StreamBroken(message, attempts=outcome.attempts, errors=outcome.errors)
 
 
 class CallBook:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from typing import Any
 
-from keyfleet.calls.answer import LONGEST_S, Priority, check_attempts, check_priority, is_duration
 from keyfleet.calls.book import Call
 from keyfleet.calls.desk import CallDesk
+from keyfleet.calls.streamed import StreamedAnswer
+from keyfleet.calls.terms import CallTerms
 from keyfleet.contract import Outcome
-from keyfleet.errors import DeadlineExceeded, FleetClosed, InvalidRequest
+from keyfleet.errors import DeadlineExceeded, FleetClosed
+from keyfleet.ledger.pieces import StreamHead
 
-__all__ = ["CallTerms", "Caller"]
+__all__ = ["Caller"]
 
 BEGINNERS = 4
 """Threads that begin calls of asynchronous callers: counting tokens would hold up their event loops."""
@@ -25,34 +26,10 @@ WITHDRAWAL_S = 1.0
 """How long a call whose time is over waits to hear whether it was sent (s)."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallTerms:
-    """How a call is to be made. `until_s` is the end of its time on the monotonic clock; None: there is none."""
-
-    urgent: bool
-    until_s: float | None = None
-    max_attempts: int | None = None
-
-    @classmethod
-    def of(cls, timeout_s: float | None, priority: Priority, max_attempts: int | None = None) -> CallTerms:
-        """From what a caller gives. Raises InvalidRequest."""
-        if timeout_s is not None and not is_duration(timeout_s):
-            raise InvalidRequest(
-                "timeout_s: expected a number of seconds above 0", code="invalid_timeout", field="timeout_s"
-            )
-        until_s = None if timeout_s is None else time.monotonic() + min(timeout_s, LONGEST_S)
-        return cls(check_priority(priority), until_s, check_attempts(max_attempts))
-
-    @property
-    def left_s(self) -> float | None:
-        """What is left of its time."""
-        return None if self.until_s is None else max(0.0, self.until_s - time.monotonic())
-
-
 class Caller:
-    """For any thread and any event loop. `desk` gives the desk, and raises what opening it does."""
+    """For any thread and any event loop. `desk` gives the desk of a job's name, and raises what opening it does."""
 
-    def __init__(self, desk: Callable[[], CallDesk]) -> None:
+    def __init__(self, desk: Callable[[str], CallDesk]) -> None:
         self._desk = desk
         self._beginners = ThreadPoolExecutor(BEGINNERS, thread_name_prefix="keyfleet-begin")
 
@@ -63,43 +40,37 @@ class Caller:
     def outcome(self, endpoint: str, body: bytes, terms: CallTerms) -> Outcome:
         """The outcome of a call. Raises DeadlineExceeded, and what `CallDesk.begin` and opening the desk raise."""
         desk, call = self._begin(endpoint, body, terms)
-        try:
-            return call.ended.result(terms.left_s)
-        except (FutureTimeout, TimeoutError):
-            desk.abandon(call)
-            with contextlib.suppress(FutureTimeout, TimeoutError):
-                call.withdrawn.result(WITHDRAWAL_S)
-        except BaseException:
-            desk.abandon(call)
-            raise
-        return _late(call)
+        _wait(desk, call, call.ended, terms)
+        return _outcome_of(call)
+
+    def stream(self, endpoint: str, body: bytes, terms: CallTerms) -> Outcome | StreamedAnswer:
+        """The answer as soon as it begins, or the outcome of a call that ends without a beginning; as `outcome`."""
+        desk, call = self._begin(endpoint, body, terms, streams=True)
+        _wait(desk, call, _beginning_of(call), terms)
+        return _streamed(desk, call)
 
     async def aoutcome(self, endpoint: str, body: bytes, terms: CallTerms) -> Outcome:
-        """The same for an event loop. A call whose task is cancelled is taken back."""
+        """As `outcome` for an event loop. A call whose task is cancelled is taken back."""
         desk, call = await self._abegin(endpoint, body, terms)
-        ended = asyncio.wrap_future(call.ended)
-        try:
-            await asyncio.wait([ended], timeout=terms.left_s)
-        except asyncio.CancelledError:
-            desk.abandon(call)
-            ended.cancel()
-            raise
-        if ended.done():
-            return ended.result()
-        ended.cancel()
-        desk.abandon(call)
-        await asyncio.wait([asyncio.wrap_future(call.withdrawn)], timeout=WITHDRAWAL_S)
-        return _late(call)
+        await _await(desk, call, call.ended, terms)
+        return _outcome_of(call)
 
-    def _begin(self, endpoint: str, body: bytes, terms: CallTerms) -> tuple[CallDesk, Call]:
-        desk = self._desk()
-        call = desk.begin(endpoint, body, urgent=terms.urgent, until_s=terms.until_s, max_attempts=terms.max_attempts)
-        return desk, call
+    async def astream(self, endpoint: str, body: bytes, terms: CallTerms) -> Outcome | StreamedAnswer:
+        """As `stream` for an event loop."""
+        desk, call = await self._abegin(endpoint, body, terms, streams=True)
+        await _await(desk, call, _beginning_of(call), terms)
+        return _streamed(desk, call)
 
-    async def _abegin(self, endpoint: str, body: bytes, terms: CallTerms) -> tuple[CallDesk, Call]:
+    def _begin(self, endpoint: str, body: bytes, terms: CallTerms, *, streams: bool = False) -> tuple[CallDesk, Call]:
+        desk = self._desk(terms.job)
+        return desk, desk.begin(endpoint, body, terms, streams=streams)
+
+    async def _abegin(
+        self, endpoint: str, body: bytes, terms: CallTerms, *, streams: bool = False
+    ) -> tuple[CallDesk, Call]:
         """Begin a call on another thread. One that nobody waits for by then is taken back once it has begun."""
         try:
-            beginning = self._beginners.submit(self._begin, endpoint, body, terms)
+            beginning = self._beginners.submit(self._begin, endpoint, body, terms, streams=streams)
         except RuntimeError:
             raise FleetClosed("the fleet was closed") from None
         begun = asyncio.wrap_future(beginning)
@@ -116,14 +87,55 @@ class Caller:
         raise DeadlineExceeded("the request could not be begun before its time was over")
 
 
+def _wait(desk: CallDesk, call: Call, awaited: Future[Any], terms: CallTerms) -> None:
+    """Wait as long as the call has time; then, or where waiting is broken off, it is abandoned."""
+    try:
+        awaited.exception(terms.left_s)
+    except (FutureTimeout, TimeoutError):
+        desk.abandon(call)
+        with contextlib.suppress(FutureTimeout, TimeoutError):
+            call.withdrawn.result(WITHDRAWAL_S)
+    except BaseException:
+        desk.abandon(call)
+        raise
+
+
+async def _await(desk: CallDesk, call: Call, awaited: Future[Any], terms: CallTerms) -> None:
+    """As `_wait`. It waits for a future of its own, since cancelling it must not reach the call's."""
+    waiting = asyncio.wrap_future(awaited)
+    try:
+        done, _ = await asyncio.wait([waiting], timeout=terms.left_s)
+    except asyncio.CancelledError:
+        desk.abandon(call)
+        waiting.cancel()
+        raise
+    if done:
+        waiting.exception()  # it is read from the call, and must not count as never retrieved
+        return
+    waiting.cancel()
+    desk.abandon(call)
+    await asyncio.wait([asyncio.wrap_future(call.withdrawn)], timeout=WITHDRAWAL_S)
+
+
 def _abandon_begun(beginning: Future[tuple[CallDesk, Call]]) -> None:
     if not beginning.cancelled() and beginning.exception() is None:
         desk, call = beginning.result()
         desk.abandon(call)
 
 
-def _late(call: Call) -> Outcome:
-    """The outcome of a call whose time is over, if it came all the same; else DeadlineExceeded is raised."""
+def _beginning_of(call: Call) -> Future[StreamHead | None]:
+    if call.stream is None:
+        raise ValueError("the call was not begun as one whose answer comes in pieces")
+    return call.stream.begun
+
+
+def _streamed(desk: CallDesk, call: Call) -> Outcome | StreamedAnswer:
+    head = call.stream.begun.result() if call.stream is not None and call.stream.begun.done() else None
+    return _outcome_of(call) if head is None or call.stream is None else StreamedAnswer(desk, call, call.stream, head)
+
+
+def _outcome_of(call: Call) -> Outcome:
+    """The outcome of a call; of one whose time is over, if it came all the same, else DeadlineExceeded is raised."""
     if call.ended.done():
         return call.ended.result()
     was_sent = call.withdrawn.result() if call.withdrawn.done() else call.was_tried

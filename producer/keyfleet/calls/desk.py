@@ -6,7 +6,6 @@ import itertools
 import logging
 import os
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import wait
@@ -18,6 +17,8 @@ from keyfleet.calls.admission import CallAdmission
 from keyfleet.calls.book import Call, CallBook
 from keyfleet.calls.replies import ReplyReader
 from keyfleet.calls.sender import CallSender
+from keyfleet.calls.stream import CallStream
+from keyfleet.calls.terms import CallTerms
 from keyfleet.calls.waiting import WaitWatch
 from keyfleet.errors import BrokerUnavailable, FleetClosed, JobCancelled, KeyfleetError
 from keyfleet.ledger import JobFacts, JobLedger, JobOptions
@@ -41,6 +42,9 @@ THREAD_END_S = 2.0
 KEEP_MS = 1000
 """How long the record of calls stays once they are over (ms): nobody looks for it."""
 
+NAMED_KEEP_MS = 86_400_000
+"""The same where somebody has named them (ms)."""
+
 
 class CallDesk:
     """For any thread. `start` before the first call; `close` ends what is under way."""
@@ -52,11 +56,13 @@ class CallDesk:
         status: Callable[[], FleetStatus | None],
         *,
         grace_s: float,
+        name: str = "",
         encoding_name: str | None = None,
         look: Callable[[], None] = lambda: None,
         declare_flags: bool = True,
     ) -> None:
-        """`served` None: the workers are others' business. `status` tells how they stand. `grace_s` is how long a call
+        """`served` None: the workers are others' business. `status` tells how they stand. `name` is what its calls are
+        listed under; empty: this process's. `grace_s` is how long a call
         waits for a worker whose key serves its model. `look` is called now and then, by one thread."""
         settings = backend.settings
         self._backend = backend
@@ -73,7 +79,7 @@ class CallDesk:
             timeout_s=settings.timeout_s,
             timeout_attempts=settings.timeout_attempts,
         )
-        self._ledger = self._new_ledger(declare_flags)
+        self._ledger = self._new_ledger(name, declare_flags)
         self._sender = CallSender(self._ledger, self._book, self._stopping)
         acceptor = Acceptor(
             *(self._client, self._ledger, backend.tickets),
@@ -93,16 +99,17 @@ class CallDesk:
             send_again=self._sender.put,
             on_away=self._bring_server_back,
             on_cancelled=self._cancel_all,
+            take_back=self._sender.withdraw,
             look=self._look,
         )
 
-    def _new_ledger(self, declare_flags: bool) -> JobLedger:
+    def _new_ledger(self, name: str, declare_flags: bool) -> JobLedger:
         host = this_host()
-        facts = JobFacts(name=f"calls of {host}:{os.getpid()}", host=host, format="calls")
+        facts = JobFacts(name=name or f"calls of {host}:{os.getpid()}", host=host, format="calls")
         return JobLedger(
             *(self._client, self._backend.settings.fleet, uuid.uuid4().hex, self._options),
             facts=facts,
-            keep_ms=KEEP_MS,
+            keep_ms=NAMED_KEEP_MS if name else KEEP_MS,
             is_caller=True,
             declare_flags=declare_flags,
         )
@@ -121,27 +128,21 @@ class CallDesk:
         """From now on this is what the keys can do."""
         self._admission.served = served
 
-    def begin(
-        self,
-        endpoint: str,
-        body: bytes,
-        *,
-        urgent: bool,
-        until_s: float | None = None,
-        max_attempts: int | None = None,
-    ) -> Call:
+    def begin(self, endpoint: str, body: bytes, terms: CallTerms, *, streams: bool = False) -> Call:
         """Send a call. Raises InvalidRequest, NoKeyServes, RequestTooLarge and FleetClosed.
 
-        It is not started any more once `until_s` of the monotonic clock has passed.
+        It is not started any more once its time, or its time to wait, is over. `streams`: its answer is wanted as it
+        comes, which its body must say too.
         """
-        request = self._admission.request(str(next(self._numbers)), endpoint, body, urgent=urgent)
+        call_id = str(next(self._numbers))
+        request = self._admission.request(call_id, endpoint, body, urgent=terms.urgent, streams=streams)
         options = self._options
-        if max_attempts is not None:
-            options = replace(options, max_attempts=max_attempts)
-        if until_s is not None:
-            left_s = max(0.001, until_s - time.monotonic())
-            options = replace(options, timeout_s=min(options.timeout_s, round(left_s, 3)))
-        call = Call(request, options, until_s)
+        if terms.max_attempts is not None:
+            options = replace(options, max_attempts=terms.max_attempts)
+        if terms.left_s is not None:
+            options = replace(options, timeout_s=min(options.timeout_s, round(max(0.001, terms.left_s), 3)))
+        stream = CallStream() if streams else None
+        call = Call(request, options, terms.until_s, terms.start_by_s, stream=stream)
         self._book.add(call)
         self._sender.put(call)
         if self._is_closed:  # in the midst of the lines above
@@ -152,6 +153,10 @@ class CallDesk:
         """Nobody waits for a call any more. It is taken back, unless a worker is sending it just now."""
         call.is_abandoned = True
         self._sender.withdraw(call)
+
+    def note_read(self, call: Call, read_bytes: int | None) -> None:
+        """So many bytes of an answer that comes in pieces were read; None: it is over."""
+        self._sender.note_read(call, read_bytes)
 
     def close(self) -> None:
         """End what is under way with FleetClosed, unpaid as far as it was not sent."""

@@ -12,15 +12,17 @@ import redis
 from keyfleet.broker import ServerWatch
 from keyfleet.calls.book import Call, CallBook
 from keyfleet.contract import CALLER_GONE, Outcome
+from keyfleet.errors import StreamBroken
 from keyfleet.ledger import JobLedger, ProducerWord
 from keyfleet.ledger.job_record import ALIVE_MS
+from keyfleet.ledger.pieces import Piece
 
 __all__ = ["ReplyReader"]
 
 logger = logging.getLogger(__name__)
 
 READ_MOST = 500
-"""Most outcomes read at once."""
+"""Most outcomes, or pieces of answers, that are read at once."""
 
 BLOCK_MS = 200
 """How long one read waits for an outcome (ms)."""
@@ -30,6 +32,9 @@ SPEAK_S = 0.5
 
 SILENT_S = ALIVE_MS / 2000
 """After so long a silence of this process, what it waits for may have been taken for nobody's (s)."""
+
+STREAM_SILENT_S = 10.0
+"""So long nothing may be heard of an answer that has begun; its worker speaks every two seconds (s)."""
 
 AWAY_S = 0.25
 """Pause where the broker doesn't answer (s)."""
@@ -51,10 +56,12 @@ class ReplyReader:
         send_again: Callable[[Call], None],
         on_away: Callable[[], None],
         on_cancelled: Callable[[], None],
+        take_back: Callable[[Call], None],
         look: Callable[[], None],
     ) -> None:
         """`send_again` is given calls that the server has lost or dropped; `on_away` may bring the server back;
-        `on_cancelled` is told that somebody has cancelled what is under way; `look` is called several times a second.
+        `on_cancelled` is told that somebody has cancelled what is under way; `take_back` is given calls whose answers
+        broke off; `look` is called several times a second.
         """
         self._ledger = ledger
         self._book = book
@@ -63,6 +70,7 @@ class ReplyReader:
         self._send_again = send_again
         self._on_away = on_away
         self._on_cancelled = on_cancelled
+        self._take_back = take_back
         self._look = look
         self._last = "0"
         self._spoke_s = time.monotonic()
@@ -87,9 +95,16 @@ class ReplyReader:
                 logger.info("answers can't be read now (%s)", type(error).__name__)
                 self._on_away()
                 self._stopping.wait(AWAY_S)
+                self._forgive_silence()
             except Exception:
                 logger.exception("reading answers failed; it goes on")
                 self._stopping.wait(AWAY_S)
+
+    def _forgive_silence(self) -> None:
+        """While the broker is away no worker can say that it lives."""
+        for call in self._book.all():
+            if call.stream is not None:
+                call.stream.heard_s = time.monotonic()
 
     def step(self) -> None:
         """Speak and read once. Raises redis.RedisError."""
@@ -99,6 +114,7 @@ class ReplyReader:
         self._speak()
         self._look()
         self._read(BLOCK_MS)
+        self._end_silent()
 
     def _speak(self) -> None:
         now_s = time.monotonic()
@@ -115,19 +131,44 @@ class ReplyReader:
         self._speak_due_s = self._spoke_s + SPEAK_S
 
     def _read(self, block_ms: int | None) -> int:
-        found = self._ledger.outcomes(self._last, count=READ_MOST, block_ms=block_ms, takes_later=True)
-        for _, outcome in found:
-            self._end(outcome)
+        found = self._ledger.replies(self._last, count=READ_MOST, block_ms=block_ms)
+        for _, reply in found:
+            if isinstance(reply, Piece):
+                self._add(reply)
+            elif reply is not None:
+                self._end(reply)
         if found:
             self._last = found[-1][0]
             self._ledger.trim(self._last)
         return len(found)
 
+    def _add(self, piece: Piece) -> None:
+        call = self._book.get(piece.request_id)
+        if call is None or call.stream is None or not call.is_wanted:
+            return
+        try:
+            call.stream.add(piece)
+        except StreamBroken as error:
+            self._break_off(call, error)
+
+    def _break_off(self, call: Call, error: StreamBroken) -> None:
+        """Nothing more of an answer is taken; the worker is told so."""
+        call.fail(error)
+        call.is_abandoned = True
+        self._take_back(call)
+
+    def _end_silent(self) -> None:
+        """Of an answer that has begun its worker says several times a minute that it lives."""
+        now_s = time.monotonic()
+        for call in self._book.all():
+            if call.stream is not None and call.has_begun and now_s - call.stream.heard_s > STREAM_SILENT_S:
+                self._break_off(call, StreamBroken("the worker was lost in the midst of the answer", attempts=1))
+
     def _end(self, outcome: Outcome) -> None:
         call = self._book.get(outcome.id)
         is_dropped = bool(outcome.errors) and outcome.errors[-1].code == CALLER_GONE
-        if call is not None and is_dropped and call.is_wanted:  # it was taken for nobody's, and was never sent
-            call.is_accepted = False
+        if call is not None and is_dropped and call.is_wanted and not call.has_begun:
+            call.is_accepted = False  # it was taken for nobody's, and was never sent
             self._send_again(call)
             return
         self._book.remove(outcome.id)
@@ -148,5 +189,11 @@ class ReplyReader:
             pass
         for call in before:
             if call.request.id not in known[call.queue] and self._book.get(call.request.id) is call and call.is_wanted:
-                call.is_accepted = False
-                self._send_again(call)
+                self._make_good(call)
+
+    def _make_good(self, call: Call) -> None:
+        if call.has_begun:
+            self._break_off(call, StreamBroken("the broker lost the answer in its midst", attempts=1))
+            return
+        call.is_accepted = False
+        self._send_again(call)

@@ -6,8 +6,11 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+
+import redis
 
 from keyfleet.calls.book import Call, CallBook
 from keyfleet.calls.withdrawing import LOOK_S, Withdrawal
@@ -34,7 +37,9 @@ class CallSender:
         """`accept_with` is to be called before `start`."""
         self._book = book
         self._stopping = stopping
+        self._ledger = ledger
         self._withdrawal = Withdrawal(ledger, book)
+        self._read: deque[tuple[str, int | None]] = deque()
         self._waiting: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="keyfleet-call-sender", daemon=True)
 
@@ -55,6 +60,11 @@ class CallSender:
         self._withdrawal.put(call)
         self._waiting.put(None)
 
+    def note_read(self, call: Call, read_bytes: int | None) -> None:
+        """So much of an answer that comes in pieces was read; None: it is over. For any thread."""
+        self._read.append((call.request.id, read_bytes))
+        self._waiting.put(None)
+
     def look(self) -> None:
         """Take back what nobody waits for: also while the server is full, which that helps."""
         self._withdrawal.look()
@@ -71,8 +81,24 @@ class CallSender:
             try:
                 self._send(self._next_calls())
                 self._withdrawal.look()
+                self._tell_read()
             except Exception:
                 logger.exception("sending calls failed; it goes on")
+
+    def _tell_read(self) -> None:
+        told = list(self._read)
+        if not told:
+            return
+        latest = dict(told)
+        try:
+            self._ledger.note_read(latest)
+        except redis.RedisError as error:
+            logger.info("what was read can't be told now (%s)", type(error).__name__)
+            self._stopping.wait(LOOK_S)
+            self._waiting.put(None)
+            return
+        for _ in told:
+            self._read.popleft()
 
     def _next_calls(self) -> list[Call]:
         """The calls of this moment; waits for one, unless there are others to be taken back."""
@@ -136,6 +162,7 @@ class CallSender:
 
 def _with_time_left(call: Call) -> Request:
     """The request as it is accepted now: it may be started for as long as its caller still waits."""
-    if call.until_s is None:
+    ends_s = [end_s for end_s in (call.until_s, call.start_by_s) if end_s is not None]
+    if not ends_s:
         return call.request
-    return replace(call.request, start_within_ms=max(1, round((call.until_s - time.monotonic()) * 1000)))
+    return replace(call.request, start_within_ms=max(1, round((min(ends_s) - time.monotonic()) * 1000)))

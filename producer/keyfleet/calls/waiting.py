@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from keyfleet.calls.book import Call, CallBook
 from keyfleet.calls.unserved import why_unserved
-from keyfleet.errors import NoKeyServes, RequestFailed
+from keyfleet.errors import DeadlineExceeded, RequestFailed
 from keyfleet.ledger import model_of
 from keyfleet.running.blocked_models import blocked_models
 from keyfleet.running.fleet_status import FleetStatus
@@ -66,7 +66,8 @@ class WaitWatch:
                 del known[queue]
         status, workers = self._status(), self._own_workers()
         for queue, calls in queues.items():
-            waiting = [call for call in calls if call.is_wanted]
+            waiting = [call for call in calls if call.is_wanted and not call.has_begun]
+            self._end([call for call in waiting if _is_overdue(call, now_s)], _not_started)
             if workers is not None and workers.has_failed():
                 self._end(waiting, _ended(workers))
             elif waiting:
@@ -84,7 +85,7 @@ class WaitWatch:
         elif now_s - self._unserved_s.setdefault(queue, now_s) >= self._grace_s:
             self._end(waiting, why)
 
-    def _end(self, calls: list[Call], make_error: Callable[[], RequestFailed | NoKeyServes]) -> None:
+    def _end(self, calls: list[Call], make_error: Callable[[], RequestFailed]) -> None:
         for call in calls:
             call.unserved = make_error
             self._take_back(call)
@@ -97,6 +98,14 @@ class WaitWatch:
         if status is not None:
             reasons = blocked_models(status, [queue]) or tuple(status.waits({queue})) or ("answers take long",)
         logger.warning("calls of %s have waited for %.0f s: %s", model_of(queue), waited_s, "; ".join(reasons))
+
+
+def _is_overdue(call: Call, now_s: float) -> bool:
+    return call.start_by_s is not None and now_s > call.start_by_s
+
+
+def _not_started() -> DeadlineExceeded:
+    return DeadlineExceeded("the request could not be started in the time that it may wait")
 
 
 def _ended(workers: LocalWorkers) -> Callable[[], RequestFailed]:

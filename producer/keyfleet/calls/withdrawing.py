@@ -17,7 +17,7 @@ __all__ = ["LOOK_S", "Withdrawal"]
 logger = logging.getLogger(__name__)
 
 LOOK_S = 0.25
-"""Interval of looking at calls that workers hold (s): they may hand them back, and then they must not be sent."""
+"""Interval of looking at calls that workers hold (s): these are told each time that nobody waits for them."""
 
 
 class Withdrawal:
@@ -47,16 +47,16 @@ class Withdrawal:
         calls, self._held = self._held, []
         while self._new:
             calls.append(self._new.popleft())
-        by_queue: dict[str, list[Call]] = {}
+        groups: dict[tuple[str, bool], list[Call]] = {}
         for call in calls:
-            by_queue.setdefault(call.queue, []).append(call)
-        for queue, group in by_queue.items():
-            self._held += self._withdraw(queue, group)
+            groups.setdefault((call.queue, call.is_abandoned), []).append(call)
+        for (queue, is_abandoned), group in groups.items():
+            self._held += self._withdraw(queue, group, gives_up=is_abandoned)
 
-    def _withdraw(self, queue: str, calls: Sequence[Call]) -> list[Call]:
+    def _withdraw(self, queue: str, calls: Sequence[Call], *, gives_up: bool) -> list[Call]:
         """Take calls back, and return those that have to be looked at again."""
         try:
-            found = self._ledger.withdraw(queue, [call.request.id for call in calls])
+            found = self._ledger.withdraw(queue, [call.request.id for call in calls], gives_up=gives_up)
         except redis.RedisError as error:
             logger.info("calls can't be taken back now (%s)", type(error).__name__)
             return list(calls)

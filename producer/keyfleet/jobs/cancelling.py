@@ -9,6 +9,7 @@ import redis
 from keyfleet import redis_keys
 from keyfleet.jobs.listing import queue_names, request_keys
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list
+from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
 
 __all__ = ["Cancelled", "cancel_job", "withdraw_job"]
@@ -42,9 +43,9 @@ def withdraw_job(client: redis.Redis, fleet: str, job_id: str, *, declare_flags:
     withdraw = Script(client, load_source(QUEUE_LUA, (LUA_PACKAGE, "withdraw.lua"), declare_flags=declare_flags))
     withdrawn = held = 0
     for queue in queue_names(client, fleet):
-        keys = [*queue_key_list(fleet, queue), redis_keys.job(fleet, job_id)]
+        keys = [*queue_key_list(fleet, queue), redis_keys.job(fleet, job_id), QueueKeys(fleet, queue).unwanted]
         for batch in request_keys(client, fleet, queue, job_id):
-            found = withdraw(keys, batch)
+            found = withdraw(keys, [0, *batch])
             withdrawn += sum(one == 1 for one in found)
             held += sum(one == 0 for one in found)
     return withdrawn, held

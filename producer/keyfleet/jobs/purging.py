@@ -58,6 +58,7 @@ class _Broom:
             redis_keys.job_failures(self._fleet, job_id),
             redis_keys.job_failure_examples(self._fleet, job_id),
             redis_keys.job_outcomes(self._fleet, job_id),
+            redis_keys.job_read(self._fleet, job_id),
         ]
         return Purged.REMOVED if self._remove(keys, [job_id]) else Purged.ALIVE
 

@@ -22,6 +22,7 @@ __all__ = [
     "encode_attempts",
     "encode_outcome",
     "encode_record",
+    "request_id_of",
     "request_key",
     "split_request_key",
     "unreadable_outcome",
@@ -54,7 +55,7 @@ class JobOptions:
 class Taken:
     """A request as a worker holds it: with its fencing token and the attempts that failed so far.
 
-    `pack` names what one call may carry together with it, as `contract.Request` has it.
+    `pack` names what one call may carry together with it, as `contract.Request` has it; `streams`, likewise.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Taken:
     options: JobOptions
     attempts: tuple[AttemptError, ...]
     pack: str = ""
+    streams: bool = False
 
 
 def request_key(job_id: str, request_id: str) -> str:
@@ -96,6 +98,8 @@ def encode_record(request: Request, options: JobOptions) -> bytes:
     }
     if request.context:
         header["context"] = request.context
+    if request.streams:
+        header["streams"] = True
     return _dump(header).encode() + b"\n" + request.body
 
 
@@ -120,6 +124,7 @@ def decode_record(
         _options(header),
         decode_attempts(attempts),
         "" if pack == NO_PACK else pack.decode(errors="replace"),
+        header.get("streams") is True,
     )
 
 
@@ -203,7 +208,7 @@ def decode_outcome(entry: dict[bytes, bytes]) -> Outcome:
         raise MalformedEntry("`body`: expected the answer's text")
     header_text, newline, request_body = entry.get(b"record", b"").partition(b"\n")
     return Outcome(
-        id=_request_id(entry),
+        id=request_id_of(entry),
         ok=fields.flag("ok"),
         status=fields.count_or_none("status"),
         body=None if fields.get("no_body") else body,
@@ -221,7 +226,7 @@ def decode_outcome(entry: dict[bytes, bytes]) -> Outcome:
 def unreadable_outcome(entry: dict[bytes, bytes], error: MalformedEntry) -> Outcome:
     """A final error in place of an outcome that can't be read; its id is '' where not even that can be."""
     try:
-        request_id = _request_id(entry)
+        request_id = request_id_of(entry)
     except MalformedEntry:
         request_id = ""
     header_text, newline, request_body = entry.get(b"record", b"").partition(b"\n")
@@ -238,7 +243,8 @@ def unreadable_outcome(entry: dict[bytes, bytes], error: MalformedEntry) -> Outc
     )
 
 
-def _request_id(entry: dict[bytes, bytes]) -> str:
+def request_id_of(entry: dict[bytes, bytes]) -> str:
+    """The request that an entry of a job's stream speaks of. Raises MalformedEntry."""
     try:
         _, request_id = split_request_key(entry.get(b"request", b"").decode())
     except UnicodeDecodeError:

@@ -20,6 +20,7 @@ from keyfleet.ledger.codec import (
 )
 from keyfleet.ledger.job_failures import FAILURES_LUA
 from keyfleet.ledger.job_record import KEEP_JOBS_MS, Closing, JobFacts, ProducerWord, Withdrawn
+from keyfleet.ledger.pieces import Piece, decode_piece, is_piece
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list, queue_names_in
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
@@ -29,6 +30,9 @@ __all__ = ["JobLedger"]
 
 SCAN_COUNT = 1000
 """How many hash fields one step of a scan looks at."""
+
+READ_KEEP_MS = 86_400_000
+"""How long it stays known what was read of answers that come in pieces (ms): longer than any lasts."""
 
 
 class JobLedger:
@@ -106,6 +110,7 @@ class JobLedger:
         self._close(keys, [*ids, self._keep_ms, *closing.arguments(self._facts)])
         if self._is_caller:
             self._client.zrem(redis_keys.callers(self._fleet), self.job_id)
+            self._client.unlink(redis_keys.job_read(self._fleet, self.job_id))
 
     def note_failures(self, groups: Sequence[tuple[str, int, str]]) -> None:
         """Count requests that failed without ever being accepted: (reason, count, example) of each reason."""
@@ -148,10 +153,12 @@ class JobLedger:
             raise JobCancelled("the job was cancelled")
         return [bool(flag) for flag in accepted]
 
-    def withdraw(self, queue: str, request_ids: Sequence[str]) -> list[Withdrawn]:
-        """Take requests out of `queue` that no worker holds."""
+    def withdraw(self, queue: str, request_ids: Sequence[str], *, gives_up: bool = False) -> list[Withdrawn]:
+        """Take requests out of `queue` that no worker holds. `gives_up`: nobody waits for them any more, so workers
+        that hold some stop their calls, and none is started again."""
+        keys = [*queue_key_list(self._fleet, queue), self._job_key, QueueKeys(self._fleet, queue).unwanted]
         ids = [request_key(self.job_id, request_id) for request_id in request_ids]
-        return [Withdrawn(found) for found in self._withdraw([*queue_key_list(self._fleet, queue), self._job_key], ids)]
+        return [Withdrawn(found) for found in self._withdraw(keys, [int(gives_up), *ids])]
 
     def queue_names(self) -> list[str]:
         """All queues of the fleet, in no order."""
@@ -179,12 +186,35 @@ class JobLedger:
         of a later version of the contract, which must stay where it is for a later Keyfleet; `takes_later`: nobody else
         will read it, so a failed one stands in its place too.
         """
+        return [(entry_id, _outcome(fields, takes_later)) for entry_id, fields in self._entries(after, count, block_ms)]
+
+    def _entries(self, after: str, count: int, block_ms: int | None) -> list[tuple[str, dict[bytes, bytes]]]:
         answer = cast(
             "list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]] | None",
             self._client.xread({self._stream_key: after}, count=count, block=block_ms),
         )
         entries = answer[0][1] if answer else []
-        return [(entry_id.decode(), _outcome(fields, takes_later)) for entry_id, fields in entries]
+        return [(entry_id.decode(), fields) for entry_id, fields in entries]
+
+    def replies(
+        self, after: str, *, count: int, block_ms: int | None = None
+    ) -> list[tuple[str, Outcome | Piece | None]]:
+        """As `outcomes` with `takes_later`, for the calls of a process: pieces of answers stand between the outcomes,
+        and None for one that can't be read."""
+        return [(entry_id, _reply(fields)) for entry_id, fields in self._entries(after, count, block_ms)]
+
+    def note_read(self, read_bytes: Mapping[str, int | None]) -> None:
+        """Say of each request how many bytes of its answer's pieces have been read; None: it is over, and nobody will
+        ask. Raises redis.RedisError."""
+        key = redis_keys.job_read(self._fleet, self.job_id)
+        pipeline = self._client.pipeline(transaction=False)
+        for request_id, count in read_bytes.items():
+            if count is None:
+                pipeline.hdel(key, request_key(self.job_id, request_id))
+            else:
+                pipeline.hset(key, request_key(self.job_id, request_id), str(count))
+        pipeline.pexpire(key, READ_KEEP_MS)
+        pipeline.execute()
 
     def has_outcomes(self) -> bool:
         """Whether outcomes wait to be collected."""
@@ -220,6 +250,15 @@ class JobLedger:
             pipeline.zcard(key)
         urgent, bulk, running, delayed = pipeline.execute()
         return {"ready": urgent + bulk, "running": running, "delayed": delayed}
+
+
+def _reply(entry: dict[bytes, bytes]) -> Outcome | Piece | None:
+    if not is_piece(entry):
+        return _outcome(entry, takes_later=True)
+    try:
+        return decode_piece(entry)
+    except MalformedEntry:
+        return None
 
 
 def _record_keys(fleet: str, job_id: str) -> list[str]:

@@ -12,12 +12,24 @@ from keyfleet import redis_keys
 from keyfleet.contract import AttemptError, Outcome
 from keyfleet.ledger.codec import NO_PACK, Taken, encode_attempts, encode_outcome, split_request_key
 from keyfleet.ledger.job_failures import FAILURES_LUA, failure_example
+from keyfleet.ledger.job_record import ALIVE_MS
+from keyfleet.ledger.pieces import StreamHead, encode_head
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
 from keyfleet.tickets import PRIORITIES, REQUESTS_PER_TICKET
 
-__all__ = ["Beat", "Finish", "Reaped", "Retry", "Transitions"]
+__all__ = [
+    "LEASE_PASSED",
+    "NOBODY_WAITS",
+    "UNKNOWN",
+    "Beat",
+    "Finish",
+    "OutgoingPiece",
+    "Reaped",
+    "Retry",
+    "Transitions",
+]
 
 REAP_MOST = 1000
 """Most requests that one call of the reaper moves in one queue."""
@@ -36,6 +48,9 @@ REAPER_LOCK_MS = 2500
 
 SHORTAGE_MS = 2000
 """How long tickets must have been too few before the reaper issues new ones (ms)."""
+
+LEASE_PASSED, UNKNOWN, NOBODY_WAITS = -1, -2, -3
+"""Why a piece was not passed on: another worker holds its request, the ledger doesn't know it, its caller is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +106,17 @@ class Reaped:
     given_up: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class OutgoingPiece:
+    """A piece of an answer on its way to the caller, as `pieces.Piece`; number 0: none, only the standing is asked."""
+
+    key: str
+    token: str
+    number: int = 0
+    body: bytes = field(default=b"", repr=False)
+    head: StreamHead | None = None
+
+
 class Transitions:
     """Transitions of running requests in the ledger of `fleet`.
 
@@ -115,6 +141,7 @@ class Transitions:
         self._reap = script("reap.lua", QUEUE_LUA)
         self._tick = script("tick.lua")
         self._lose_model = script("lose_model.lua")
+        self._stream = script("stream.lua", QUEUE_LUA)
 
     def finish(self, queue: str, job_id: str, finishes: Sequence[Finish], pipeline: Any = None) -> Any:
         """Write outcomes of one job: 1 written, 0 not in the ledger, -1 the lease has passed on."""
@@ -159,6 +186,19 @@ class Transitions:
         """
         keys = QueueKeys(self._fleet, queue)
         return bool(self._lose_model([keys.capacity, keys.lost], [key_name, rest_ms, alone_ms]))
+
+    def stream(self, queue: str, job_id: str, pieces: Sequence[OutgoingPiece], pipeline: Any = None) -> Any:
+        """Pass pieces of answers on to the caller of one job: per piece how many bytes of its answer have been read, or
+        one of `LEASE_PASSED`, `UNKNOWN` and `NOBODY_WAITS`. Raises redis.RedisError."""
+        keys = [
+            *queue_key_list(self._fleet, queue),
+            redis_keys.job(self._fleet, job_id),
+            redis_keys.job_outcomes(self._fleet, job_id),
+            redis_keys.callers(self._fleet),
+            redis_keys.job_read(self._fleet, job_id),
+        ]
+        rows = [(one.key, one.token, one.number, encode_head(one.head) if one.head else "", one.body) for one in pieces]
+        return self._stream(keys, [ALIVE_MS, *_flat(rows)], pipeline)
 
     def retry(self, queue: str, retries: Sequence[Retry], pipeline: Any = None) -> Any:
         """Keep requests back after a failed attempt."""

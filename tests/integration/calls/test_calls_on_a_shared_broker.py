@@ -45,7 +45,7 @@ def in_thread(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
 
 
 def wait_until_waiting(fleet: Fleet, count: int) -> None:
-    desk = fleet.open().desk
+    desk = fleet.open().desks.own
     wait_until(lambda: desk.waiting == count, f"{count} calls wait")
 
 

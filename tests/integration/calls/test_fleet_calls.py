@@ -129,7 +129,7 @@ def test_a_task_that_is_cancelled_takes_its_call_back(make_fleet: MakeFleet, pla
             await task
 
     asyncio.run(cancel_one())
-    desk = fleet.open().desk
+    desk = fleet.open().desks.own
     wait_until(lambda: desk.waiting == 0, "the call was taken back")
     assert sim.stats()["keys"]["one"]["requests"] == 1
 
@@ -147,7 +147,7 @@ def test_closing_ends_what_waits_and_takes_nothing_more(make_fleet: MakeFleet, p
 
     thread = threading.Thread(target=call)
     thread.start()
-    desk = fleet.open().desk
+    desk = fleet.open().desks.own
     wait_until(lambda: desk.waiting == 1, "the call waits")
     fleet.close()
     thread.join()

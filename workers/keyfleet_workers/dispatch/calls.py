@@ -16,11 +16,13 @@ from keyfleet_workers.dispatch.chunk_counts import ChunkCounts
 from keyfleet_workers.dispatch.conclusions import Conclusions
 from keyfleet_workers.dispatch.delivery import Delivery
 from keyfleet_workers.dispatch.held import HeldRequests
+from keyfleet_workers.dispatch.in_flight import CallsInFlight
 from keyfleet_workers.dispatch.key_health import KeyHealth
 from keyfleet_workers.dispatch.outcomes import tokens_used, without_secrets
 from keyfleet_workers.dispatch.packs import Pack, SharedCall, UnlikeRequests
 from keyfleet_workers.dispatch.repeated_text import without_request
 from keyfleet_workers.dispatch.slots import CallSlots
+from keyfleet_workers.dispatch.streamed_calls import StreamedCalls
 from keyfleet_workers.dispatch.taker import Grant
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.output_means import OutputMeans
@@ -35,6 +37,7 @@ from keyfleet_workers.provider import (
     classify_failure,
     limit_reports,
 )
+from keyfleet_workers.provider.ongoing_call import OngoingCall
 from keyfleet_workers.provider.verdict import CallFailure
 
 __all__ = ["CallRunner"]
@@ -59,6 +62,7 @@ class CallRunner:
         health: KeyHealth,
         learner: LimitLearner,
         outputs: OutputMeans,
+        streamed: StreamedCalls,
     ) -> None:
         self._binding = binding
         self._via_proxy = binding.proxy_url is not None
@@ -70,6 +74,8 @@ class CallRunner:
         self._charges = charges
         self._learner = learner
         self._outputs = outputs
+        self._streamed = streamed
+        self.in_flight = CallsInFlight()
         self.health = health
         self.stopping = threading.Event()
         self.totals: Counter[str] = Counter()
@@ -119,15 +125,19 @@ class CallRunner:
         if sent_on is None:
             self._charges.refund(grant, pack)
             return self._conclusions.hand_back(queue, pack)
-        began_s = elapsed_s()
         body = shared.body if shared else pack.first.body
-        verdict, answer = self._call(pack, body, sent_on, began_s)
+        with self.in_flight.of(queue, pack.first.key) as ongoing:
+            verdict, answer = self._call(queue, pack, body, sent_on, ongoing)
+        if ongoing.is_stopped and verdict.kind is not VerdictKind.SUCCESS:
+            return self._conclusions.stop(queue, pack)
         if shared:
             verdict = replace(verdict, document=shared.without_answers(verdict.document))
         told = verdict  # its words are logged, and shared among hosts
         if verdict.kind is not VerdictKind.SUCCESS:
             told = replace(verdict, message=without_request(verdict.message, body))
         self.health.note(told, sent_on, looked_s, pack.first.key if answer is not None else None)
+        if ongoing.has_begun:
+            return self._conclusions.end_stream(queue, pack, verdict, answer)
         # Nor does one request's error show what another one says.
         return self._conclusions.conclude(queue, pack, told if shared else verdict, answer, shared)
 
@@ -147,11 +157,12 @@ class CallRunner:
     def _all_stand(self, queue: str, pack: Pack) -> bool:
         return all(self._held.stands(queue, taken.key, taken.token) for taken in pack.members)
 
-    def _call(self, pack: Pack, body: bytes, grant: Grant, began_s: float) -> tuple[Verdict, Answer | None]:
-        read_timeout_s = self._binding.config.timeout_s or pack.options.timeout_s
+    def _call(
+        self, queue: str, pack: Pack, body: bytes, grant: Grant, ongoing: OngoingCall
+    ) -> tuple[Verdict, Answer | None]:
+        began_s = elapsed_s()
         try:
-            alias = self._binding.alias(pack.model)
-            answer = self._client.post(pack.endpoint, body, read_timeout_s=read_timeout_s, model=alias)
+            answer = self._send(queue, pack, body, ongoing)
         except CallFailed as error:
             verdict = classify_failure(error.failure, str(error))
             self._settle(grant, pack, error.written_s or began_s, verdict)
@@ -169,6 +180,15 @@ class CallRunner:
         self._charges.correct(grant, reports)
         self._settle(grant, pack, _admitted_s(answer), verdict)
         return verdict, answer
+
+    def _send(self, queue: str, pack: Pack, body: bytes, ongoing: OngoingCall) -> Answer:
+        read_timeout_s = self._binding.config.timeout_s or pack.options.timeout_s
+        if pack.first.streams:
+            return self._streamed.call(queue, pack.first, read_timeout_s, ongoing)
+        alias = self._binding.alias(pack.model)
+        return self._client.post(
+            pack.endpoint, body, read_timeout_s=read_timeout_s, model=alias, ongoing=None if pack.is_shared else ongoing
+        )
 
     def _classify(self, answer: Answer, now_s: float) -> Verdict:
         return classify(

@@ -10,7 +10,7 @@ from keyfleet.ledger import Finish, Retry
 from keyfleet_workers.dispatch.answer_parts import AnswerMisfit, Part
 from keyfleet_workers.dispatch.delivery import Delivery, HandBack
 from keyfleet_workers.dispatch.key_health import KeyHealth
-from keyfleet_workers.dispatch.outcomes import error_of, failure, success, tokens_used
+from keyfleet_workers.dispatch.outcomes import broken_off, error_of, failure, stopped, success, tokens_used
 from keyfleet_workers.dispatch.packs import Pack, SharedCall, smaller_pack
 from keyfleet_workers.provider import Answer, Verdict, VerdictKind
 from keyfleet_workers.retry_policy import GiveUp, backoff_ms, decide
@@ -85,6 +85,24 @@ class Conclusions:
         for taken in pack.members:
             self._delivery.put(queue, HandBack(taken.key, taken.token, pack=""))
         return "split"
+
+    def stop(self, queue: str, pack: Pack) -> str:
+        """The call was stopped, since nobody waits for it."""
+        for taken in pack.members:
+            self._delivery.put(queue, Finish(taken.key, taken.token, stopped(taken)), taken.record)
+        return "stopped"
+
+    def end_stream(self, queue: str, pack: Pack, verdict: Verdict, answer: Answer | None) -> str:
+        """An answer that came in pieces is over. It isn't asked for again: its caller has had a part of it."""
+        taken = pack.first
+        if verdict.kind is VerdictKind.SUCCESS and answer is not None:
+            part = Part(b"", tokens_used(verdict.document))
+            self._delivery.put(queue, Finish(taken.key, "", success(taken, part, answer, self._key_name)), taken.record)
+            return "succeeded"
+        attempts = (*taken.attempts, broken_off(verdict, answer, self._key_name))
+        outcome = failure(taken, attempts, verdict, None, self._key_name)
+        self._delivery.put(queue, Finish(taken.key, taken.token, outcome), taken.record)
+        return "failed"
 
     def _succeed(self, queue: str, pack: Pack, verdict: Verdict, answer: Answer, shared: SharedCall | None) -> str:
         try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from requests.structures import CaseInsensitiveDict
 
 from keyfleet.config import HIDDEN
-from keyfleet.contract import CALLER_GONE, DEADLINE_EXCEEDED, AttemptError, Outcome
+from keyfleet.contract import CALL_STOPPED, CALLER_GONE, DEADLINE_EXCEEDED, STREAM_BROKEN, AttemptError, Outcome
 from keyfleet.ledger import Taken
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.dispatch.answer_parts import Part
@@ -16,9 +16,11 @@ from keyfleet_workers.dispatch.usage import tokens_used
 from keyfleet_workers.provider import Answer, Verdict
 
 __all__ = [
+    "broken_off",
     "error_of",
     "failure",
     "never_sent",
+    "stopped",
     "success",
     "tokens_used",
     "too_large",
@@ -67,6 +69,12 @@ def error_of(verdict: Verdict, answer: Answer | None, key_name: str) -> AttemptE
     return AttemptError(status, verdict.code, verdict.message, key_name, time.time())
 
 
+def broken_off(verdict: Verdict, answer: Answer | None, key_name: str) -> AttemptError:
+    """A streamed answer that ended in its midst."""
+    error = error_of(verdict, answer, key_name)
+    return replace(error, status=None, code=STREAM_BROKEN, message=f"the answer broke off: {error.message}")
+
+
 def failure(
     taken: Taken, attempts: tuple[AttemptError, ...], verdict: Verdict, answer: Answer | None, key_name: str
 ) -> Outcome:
@@ -109,6 +117,12 @@ def too_late(taken: Taken) -> Outcome:
     """Its deadline has passed."""
     message = "the request could not be started before its deadline"
     return never_sent(taken.key, taken.attempts, code=DEADLINE_EXCEEDED, message=message, calls=len(taken.attempts))
+
+
+def stopped(taken: Taken) -> Outcome:
+    """Its call was stopped."""
+    message = "the call was stopped, since nobody waited for its answer any more"
+    return never_sent(taken.key, taken.attempts, code=CALL_STOPPED, message=message, calls=len(taken.attempts) + 1)
 
 
 def unwanted(taken: Taken) -> Outcome:

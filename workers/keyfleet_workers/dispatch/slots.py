@@ -36,6 +36,7 @@ class CallSlots:
         self._maximum = maximum
         self._used = 0
         self._latency_s = 0.0
+        self._full_since_s = float("inf")
 
     @property
     def used(self) -> int:
@@ -61,7 +62,7 @@ class CallSlots:
             self._pause(GATHER_S)
             with self._condition:
                 more = max(0, min(most - got, self._size - self._used))
-                self._used += more
+                self._use(more)
                 got += more
         return got
 
@@ -72,15 +73,21 @@ class CallSlots:
                 left_s = deadline_s - elapsed_s()
                 if left_s <= 0:
                     return 0
-                self._condition.wait(left_s)
+                self._condition.wait(min(left_s, SLOW_CALL_S))
             got = min(most, self._size - self._used)
-            self._used += got
+            self._use(got)
             return got
+
+    def _use(self, count: int) -> None:
+        self._used += count
+        if self._used >= self._size:
+            self._full_since_s = elapsed_s()
 
     def release(self, count: int = 1) -> None:
         """Give slots back."""
         with self._condition:
             self._used -= count
+            self._full_since_s = float("inf")
             self._condition.notify_all()
 
     def note_latency(self, latency_s: float) -> None:
@@ -88,7 +95,9 @@ class CallSlots:
         self._latency_s += (latency_s - self._latency_s) * LATENCY_WEIGHT
 
     def _grow(self) -> bool:
-        if self._size >= self._maximum or self._latency_s < SLOW_CALL_S:
+        """Calls are slow where those that ended were, or none of all that are under way has ended for as long."""
+        full_s = elapsed_s() - self._full_since_s
+        if self._size >= self._maximum or max(self._latency_s, full_s) < SLOW_CALL_S:
             return False
         self._size = min(self._maximum, self._size + max(1, int(self._size * GROWTH)))
         return True

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -16,9 +16,12 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from keyfleet import __version__
 from keyfleet.clock import elapsed_s
 from keyfleet.config import Provider
+from keyfleet.server_sent_events import EVENT_STREAM
 from keyfleet_workers.provider.addresses import InvalidEndpoint, addresses_for
 from keyfleet_workers.provider.connections import StampingAdapter
+from keyfleet_workers.provider.event_stream import EventStream, is_event_stream
 from keyfleet_workers.provider.model_names import model_in, with_model
+from keyfleet_workers.provider.ongoing_call import OngoingCall
 from keyfleet_workers.provider.verdict import CallFailure
 
 __all__ = ["Answer", "CallFailed", "ProviderClient", "ReadOnceEnvironment"]
@@ -91,6 +94,13 @@ class ReadOnceEnvironment:
         return cls(dict(proxies), next((bundle for bundle in bundles if bundle), True))
 
 
+class _Call(NamedTuple):
+    """A call that is ready to be sent."""
+
+    prepared: requests.PreparedRequest
+    proxies: dict[str, str]
+
+
 class ProviderClient:
     """Sends requests with one key. Safe to be used by many threads.
 
@@ -125,53 +135,90 @@ class ProviderClient:
         """
         return self._addresses.url_of(endpoint, model)
 
-    def post(self, endpoint: str, body: bytes, *, read_timeout_s: float, model: str | None = None) -> Answer:
+    def post(
+        self,
+        endpoint: str,
+        body: bytes,
+        *,
+        read_timeout_s: float,
+        model: str | None = None,
+        ongoing: OngoingCall | None = None,
+    ) -> Answer:
         """Send `body` and read the whole answer. Raises CallFailed.
 
-        `model` is the model's name at the provider, where that is another than the body's, and takes its place.
+        `model` is the model's name at the provider, where that is another than the body's, and takes its place. By
+        `ongoing` another thread can stop the call.
         """
+        call = self._prepared_post(endpoint, body, model, "application/json")
+        return self._send(call, read_timeout_s, ongoing)
+
+    def stream(
+        self, endpoint: str, body: bytes, *, read_timeout_s: float, model: str | None = None, ongoing: OngoingCall
+    ) -> Answer | EventStream:
+        """As `post`, for a body that asks for events: the answer as soon as it begins, or whole where it is none of
+        events. An EventStream is to be closed, and `ongoing` ended."""
+        call = self._prepared_post(endpoint, body, model, f"{EVENT_STREAM}, application/json")
+        response = self._open(call, read_timeout_s, ongoing)
+        if not is_event_stream(response.status_code, response.headers):
+            return self._read_whole(response, call)
+        raw = response.raw
+        is_delimited = bool(raw.chunked) or raw.length_remaining is not None
+        written_s = self._adapter.written_s() or elapsed_s()
+        via_proxy = bool(call.proxies)
+        return EventStream(
+            response.status_code, response.headers, written_s, is_delimited, raw, lambda e: self._failure(e, via_proxy)
+        )
+
+    def _prepared_post(self, endpoint: str, body: bytes, model: str | None, accepts: str) -> _Call:
         if model is not None:
             body = with_model(body, model)
         elif self._addresses.needs_model:
             model = model_in(body)
-        headers = {**self._headers_for(endpoint), "Content-Length": str(len(body))}
-        return self._send("POST", endpoint, model, headers, body, read_timeout_s)
+        headers = {**self._headers_for(endpoint), "Accept": accepts, "Content-Length": str(len(body))}
+        return self._prepared("POST", endpoint, model, headers, body)
 
     def get(self, path: str, *, read_timeout_s: float) -> Answer:
         """What stands at `path`, such as `/v1/models`. Raises CallFailed."""
         without = ("Content-Length", "Content-Type")
         headers = {name: value for name, value in self._headers_for(path).items() if name not in without}
-        return self._send("GET", path, None, headers, None, read_timeout_s)
+        return self._send(self._prepared("GET", path, None, headers, None), read_timeout_s, None)
 
-    def _send(
-        self,
-        method: str,
-        endpoint: str,
-        model: str | None,
-        headers: dict[str, str],
-        body: bytes | None,
-        read_timeout_s: float,
-    ) -> Answer:
+    def _prepared(
+        self, method: str, endpoint: str, model: str | None, headers: dict[str, str], body: bytes | None
+    ) -> _Call:
         prepared = requests.PreparedRequest()
         prepared.method = method
         prepared.url, proxies = self._target(endpoint, model if self._addresses.needs_model else None)
         prepared.headers = headers  # type: ignore[assignment] # any mapping will do
         prepared.body = body
-        self._adapter.begin_call()
+        return _Call(prepared, proxies)
+
+    def _send(self, call: _Call, read_timeout_s: float, ongoing: OngoingCall | None) -> Answer:
+        return self._read_whole(self._open(call, read_timeout_s, ongoing), call)
+
+    def _open(self, call: _Call, read_timeout_s: float, ongoing: OngoingCall | None) -> requests.Response:
+        """Send, and read the answer's head. Raises CallFailed."""
+        self._adapter.begin_call(ongoing)
         try:
-            response = self._adapter.send(
-                prepared,
+            return self._adapter.send(
+                call.prepared,
                 timeout=(self._connect_timeout_s, read_timeout_s),
                 verify=self._verify,
-                proxies=proxies,
+                proxies=call.proxies,
             )
-            content = response.content
         except (OSError, HTTPError) as error:  # all of requests' errors are OSErrors
-            failure = self._failure(error, bool(proxies))
+            failure = self._failure(error, bool(call.proxies))
+        raise failure  # outside of the handler, since the error's context may hold the proxy's password
+
+    def _read_whole(self, response: requests.Response, call: _Call) -> Answer:
+        try:
+            content = response.content
+        except (OSError, HTTPError) as error:
+            failure = self._failure(error, bool(call.proxies))
         else:
             written_s = self._adapter.written_s() or elapsed_s()
             return Answer(response.status_code, response.headers, content, written_s, elapsed_s())
-        raise failure  # outside of the handler, since the error's context may hold the proxy's password
+        raise failure
 
     def _headers_for(self, endpoint: str) -> dict[str, str]:
         """Anthropic's endpoint for OpenAI's clients takes the key as OpenAI does; its own ones want their own way."""

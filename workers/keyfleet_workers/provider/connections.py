@@ -15,6 +15,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
 
 from keyfleet.clock import elapsed_s
+from keyfleet_workers.provider.ongoing_call import OngoingCall
 
 __all__ = ["StampingAdapter"]
 
@@ -48,6 +49,9 @@ def _write(connection: HTTPConnection, request: Callable[..., None], args: Any, 
     """Connect, then write, so that it is known whether anything may have been written when one of them fails."""
     if connection.is_closed:
         connection.connect()
+    ongoing: OngoingCall | None = getattr(_call, "ongoing", None)
+    if ongoing is not None:
+        ongoing.goes_over(connection.sock)
     _call.is_begun = True
     request(*args, **kwargs)
     _call.written_s = elapsed_s()
@@ -149,8 +153,9 @@ class StampingAdapter(HTTPAdapter):
         return response
 
     @staticmethod
-    def begin_call() -> None:
-        """Forget what is known of this thread's last call."""
+    def begin_call(ongoing: OngoingCall | None = None) -> None:
+        """Forget what is known of this thread's last call. The next one can be stopped by `ongoing`."""
+        _call.ongoing = ongoing
         _call.is_begun = False
         _call.written_s = None
 

@@ -56,6 +56,12 @@ local function change_place(request, cost_tokens, pack)
   set_place(request, urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack == '' and pack_before or pack)
 end
 
+-- It is not started any more: whoever takes it next ends it as too late.
+local function never_start_again(request)
+  local urgent, sequence, cost_tokens, accepted_ms, _, pack = place_of(request)
+  if sequence then set_place(request, urgent, sequence, milliseconds(cost_tokens), accepted_ms, 1, pack) end
+end
+
 -- Workers that leave the queue alone for other work's sake hear of it, under the name of the key.
 local function tell_urgent()
   redis.call('PUBLISH', READY_URGENT, '')

@@ -3,17 +3,24 @@
 --
 -- KEYS[1..9]  the queue (queue.lua)
 -- KEYS[10]    the job's hash: `accepted` is the number of its requests
+-- KEYS[11]    unwanted, the channel by which workers hear of requests in their hands that nobody waits for any more
+-- ARGV[1]     gives_up 0|1: nobody waits for them any more, so one that a worker holds is stopped, and never started again
 -- then ARGV   request ids, all of that job
 -- Returns     per request 1 when it was withdrawn, 0 when a worker holds it, -1 when it is not in the ledger
 local withdrawn, count = {}, 0
-for index, request in ipairs(ARGV) do
+for at = 2, #ARGV do
+  local request = ARGV[at]
   if redis.call('HEXISTS', REQUESTS, request) == 0 then
-    withdrawn[index] = -1
+    withdrawn[at - 1] = -1
   elseif redis.call('HEXISTS', LEASES, request) == 1 then
-    withdrawn[index] = 0
+    withdrawn[at - 1] = 0
+    if ARGV[1] == '1' then
+      never_start_again(request)
+      redis.call('PUBLISH', KEYS[11], request)
+    end
   else
     forget(request)
-    withdrawn[index] = 1
+    withdrawn[at - 1] = 1
     count = count + 1
   end
 end

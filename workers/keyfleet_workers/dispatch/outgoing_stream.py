@@ -1,0 +1,148 @@
+"""One streamed answer on its way to its caller: what waits to be passed on, within a window of bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keyfleet.clock import elapsed_s
+from keyfleet.ledger.pieces import StreamHead
+from keyfleet.ledger.transitions import UNKNOWN, OutgoingPiece
+from keyfleet_workers.provider.ongoing_call import OngoingCall
+
+__all__ = ["ALIVE_S", "WINDOW_BYTES", "OutgoingStream", "StreamRefused"]
+
+WINDOW_BYTES = 262_144
+"""Most of an answer that its caller hasn't read yet: all that a slow caller takes up on the way."""
+
+MOST_PIECE_BYTES = 65_536
+"""Most that is passed on at once, but for a longer event."""
+
+ALIVE_S = 2.0
+"""After so long a silence of the provider, the caller is told that the worker lives (s)."""
+
+ASK_S = 0.05
+"""Interval of asking how far a slow caller has read (s)."""
+
+UNKNOWN_GRACE_S = 5.0
+"""So long a request may be missing in the ledger: after the server lost its last seconds, workers put it back (s)."""
+
+
+class StreamRefused(Exception):
+    """Nobody takes the answer's pieces any more."""
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What was passed on, and what is known of how far it was read."""
+
+    number: int = 0
+    size_bytes: int = 0
+    read_bytes: int = 0
+
+
+class OutgoingStream:
+    """`put` and `finish` are for the thread that reads the answer, the rest for the one that passes it on."""
+
+    def __init__(
+        self, queue: str, key: str, token: str, head: StreamHead, ongoing: OngoingCall, wake: Callable[[], None]
+    ) -> None:
+        """`wake` tells the sender that there is something to pass on."""
+        self.queue = queue
+        self.job_id = key.partition(":")[0]
+        self._key = key
+        self._token = token
+        self._head = head
+        self._ongoing = ongoing
+        self._wake = wake
+        self._changed = threading.Condition()
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._piece: OutgoingPiece | None = None
+        self._sent = _Sent()
+        self._is_full = False
+        self._is_refused = False
+        self._asked_s = elapsed_s()
+        self._unknown_s: float | None = None
+
+    def put(self, event: bytes) -> None:
+        """Pass an event on, once there is room for it. Raises StreamRefused."""
+        with self._changed:
+            while self._has_no_room(len(event)) and not self._is_over:
+                self._is_full = True
+                self._changed.wait(ALIVE_S)
+            self._is_full = False
+            if self._is_over:
+                raise StreamRefused
+            self._waiting.append(event)
+            self._waiting_bytes += len(event)
+        self._wake()
+
+    def finish(self) -> None:
+        """Wait until all was passed on. Raises StreamRefused."""
+        with self._changed:
+            while (self._waiting or self._piece) and not self._is_over:
+                self._changed.wait(ALIVE_S)
+            if self._is_over:
+                raise StreamRefused
+
+    @property
+    def _is_over(self) -> bool:
+        return self._is_refused or self._ongoing.is_stopped
+
+    def _has_no_room(self, size_bytes: int) -> bool:
+        piece_bytes = len(self._piece.body) if self._piece else 0
+        outstanding = self._waiting_bytes + piece_bytes + self._sent.size_bytes - self._sent.read_bytes
+        return outstanding > 0 and outstanding + size_bytes > WINDOW_BYTES
+
+    def next_piece(self, now_s: float) -> OutgoingPiece | None:
+        """What is to be sent now; the same again until it is `noted`. None: nothing."""
+        with self._changed:
+            if self._piece is None and self._waiting:
+                self._piece = self._new_piece(self._joined())
+            if self._piece is not None:
+                self._asked_s = now_s
+                return self._piece
+            silent_s = now_s - self._asked_s
+            if silent_s >= ALIVE_S and self._sent.number:
+                self._piece = self._new_piece(b"")
+            elif silent_s < (ASK_S if self._is_full else ALIVE_S):
+                return None
+            self._asked_s = now_s
+            return self._piece or OutgoingPiece(self._key, self._token)
+
+    def note(self, standing: int, now_s: float) -> bool:
+        """How the last piece was received; returns whether more waits to be sent."""
+        with self._changed:
+            if standing >= 0:
+                self._received(standing)
+            elif standing != UNKNOWN or now_s - (self._unknown_s or now_s) > UNKNOWN_GRACE_S:
+                self._is_refused = True
+                self._ongoing.stop()
+            elif self._unknown_s is None:
+                self._unknown_s = now_s
+            self._changed.notify_all()
+            return bool(self._waiting) and not self._is_refused
+
+    def _received(self, read_bytes: int) -> None:
+        self._unknown_s = None
+        self._sent.read_bytes = max(self._sent.read_bytes, read_bytes)
+        if self._piece is not None:
+            self._sent.number = self._piece.number
+            self._sent.size_bytes += len(self._piece.body)
+            self._piece = None
+
+    def _joined(self) -> bytes:
+        events = [self._waiting.popleft()]
+        size_bytes = len(events[0])
+        while self._waiting and size_bytes + len(self._waiting[0]) <= MOST_PIECE_BYTES:
+            events.append(self._waiting.popleft())
+            size_bytes += len(events[-1])
+        self._waiting_bytes -= size_bytes
+        return b"".join(events)
+
+    def _new_piece(self, body: bytes) -> OutgoingPiece:
+        number = self._sent.number + 1
+        return OutgoingPiece(self._key, self._token, number, body, self._head if number == 1 else None)

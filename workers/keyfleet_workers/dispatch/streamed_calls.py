@@ -1,0 +1,88 @@
+"""Passing a streamed answer on as it comes, and what is left of it in the end to settle the call by."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from keyfleet.clock import elapsed_s
+from keyfleet.ledger import Taken
+from keyfleet.ledger.pieces import StreamHead
+from keyfleet.server_sent_events import data_of
+from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.dispatch.outcomes import REQUEST_ID
+from keyfleet_workers.dispatch.outgoing_stream import StreamRefused
+from keyfleet_workers.dispatch.piece_sender import PieceSender
+from keyfleet_workers.dispatch.stream_notes import StreamNotes
+from keyfleet_workers.provider import Answer, CallFailed, ProviderClient
+from keyfleet_workers.provider.event_stream import EventStream
+from keyfleet_workers.provider.ongoing_call import OngoingCall
+from keyfleet_workers.provider.stream_usage import asking_for_usage
+from keyfleet_workers.provider.verdict import CallFailure
+
+__all__ = ["StreamedCalls"]
+
+
+class StreamedCalls:
+    """Streamed calls of one key."""
+
+    def __init__(self, binding: KeyBinding, client: ProviderClient, pieces: PieceSender) -> None:
+        self._binding = binding
+        self._client = client
+        self._pieces = pieces
+
+    def call(self, queue: str, taken: Taken, read_timeout_s: float, ongoing: OngoingCall) -> Answer:
+        """Call, and pass the answer on. What is returned is the whole answer where none has begun; else `ongoing` has,
+        and the body is what a document of the answer would tell beside its text, or the error in its midst.
+
+        Raises CallFailed, also where an answer ends before its end.
+        """
+        asking = asking_for_usage(self._binding.provider, taken.endpoint, taken.body)
+        found = self._client.stream(
+            taken.endpoint,
+            asking or taken.body,
+            read_timeout_s=read_timeout_s,
+            model=self._binding.alias(taken.model),
+            ongoing=ongoing,
+        )
+        if isinstance(found, Answer):
+            return found
+        notes = StreamNotes(drops_usage=asking is not None)
+        try:
+            return self._pass_on(queue, taken, found, notes, ongoing)
+        finally:
+            ongoing.end()
+            found.close()
+
+    def _pass_on(
+        self, queue: str, taken: Taken, stream: EventStream, notes: StreamNotes, ongoing: OngoingCall
+    ) -> Answer:
+        with (
+            self._pieces.stream(queue, taken.key, taken.token, self._head(taken, stream), ongoing) as outgoing,
+            suppress(StreamRefused),
+        ):
+            for event in stream.events():
+                is_wanted = notes.look(event)
+                if not ongoing.has_begun and not data_of(event):
+                    continue  # a comment, which says no more than that the provider lives
+                if notes.error is not None and not ongoing.has_begun:
+                    return self._answer(stream, notes.error)
+                if is_wanted:
+                    ongoing.has_begun = True
+                    outgoing.put(self._shown(event, notes))
+            outgoing.finish()
+        if ongoing.is_stopped or not ongoing.has_begun or not (notes.is_ended or stream.is_delimited):
+            raise CallFailed(CallFailure.CUT_OFF, "the stream ended before its end", stream.written_s)
+        return self._answer(stream, notes.error or notes.document)
+
+    def _head(self, taken: Taken, stream: EventStream) -> StreamHead:
+        request_id = stream.headers.get(REQUEST_ID)
+        shown = None if request_id is None else self._binding.without_traces(request_id)
+        return StreamHead(stream.status, self._binding.name, len(taken.attempts) + 1, shown)
+
+    def _shown(self, event: bytes, notes: StreamNotes) -> bytes:
+        """Errors may repeat a part of the key, answers at most all of it."""
+        hide = self._binding.without_secrets if notes.error is None else self._binding.error_without_traces
+        return hide(event)
+
+    def _answer(self, stream: EventStream, document: bytes) -> Answer:
+        return Answer(stream.status, stream.headers, document, stream.written_s, elapsed_s())
