@@ -10,12 +10,21 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from keyfleet.sim.config import SimAnswers
+from keyfleet.sim.conduct import SimAnswers
+from keyfleet.sim.images import images_document
 from keyfleet.sim.moderation import moderation_results
 from keyfleet.sim.prompts import ECHO_CHARACTERS, Asked, Endpoint
 from keyfleet.sim.schema_answers import document_for_schema
 
-__all__ = ["answer_body", "model_body", "model_document", "models_body"]
+__all__ = [
+    "answer_body",
+    "answer_texts",
+    "model_body",
+    "model_document",
+    "models_body",
+    "reported_usage",
+    "response_document",
+]
 
 _FILLER = "Lorem ipsum dolor sit amet, consectetur adipiscing elit. "
 _FILLER_MARK = "\x00filler\x00"
@@ -32,14 +41,14 @@ def answer_body(endpoint: Endpoint, asked: Asked, settings: SimAnswers, number: 
     """
     if endpoint == "embeddings":
         return json.dumps(_embeddings(asked, settings)).encode()
+    if endpoint == "images/generations":
+        return json.dumps(images_document(asked, _filler(settings.answer_bytes))).encode()
     if endpoint == "moderations":
         results = moderation_results(asked.prompts)
         return json.dumps({"id": f"modr-sim{number:012x}", "model": asked.model, "results": results}).encode()
-    texts = [_content(prompt, asked, settings) for prompt in asked.prompts for _ in range(asked.choices)]
-    wanted = (asked.allowed_tokens + 1) // 2 if settings.completion_tokens is None else settings.completion_tokens
-    output_tokens = min(asked.allowed_tokens, wanted) * len(texts)
+    texts = _texts(asked, settings)
     if endpoint == "responses":
-        return _encoded(_response(asked, texts[0], output_tokens, number), settings)
+        return _encoded(response_document(asked, texts[0], settings, number), settings)
     chat = endpoint == "chat/completions"
     document = {
         "id": f"{'chatcmpl' if chat else 'cmpl'}-sim{number:012x}",
@@ -47,10 +56,20 @@ def answer_body(endpoint: Endpoint, asked: Asked, settings: SimAnswers, number: 
         "created": int(time.time()),
         "model": asked.model,
         "choices": [_choice(index, text, chat) for index, text in enumerate(texts)],
-        "usage": _usage(asked.prompt_tokens, output_tokens),
+        "usage": reported_usage(asked, settings),
         "system_fingerprint": "fp_sim",
     }
     return _encoded(document, settings)
+
+
+def answer_texts(asked: Asked, settings: SimAnswers) -> list[str]:
+    """The text of every choice, the choices of the first prompt first."""
+    return [text.replace(_FILLER_MARK, _filler(settings.answer_bytes)) for text in _texts(asked, settings)]
+
+
+def _texts(asked: Asked, settings: SimAnswers) -> list[str]:
+    """The same, with a mark in the place of the filler."""
+    return [_content(prompt, asked, settings) for prompt in asked.prompts for _ in range(asked.choices)]
 
 
 def _content(prompt: str, asked: Asked, settings: SimAnswers) -> str:
@@ -79,15 +98,24 @@ def _choice(index: int, text: str, chat: bool) -> dict[str, Any]:
     return {"text": text, "index": index, "logprobs": None, "finish_reason": "stop"}
 
 
-def _usage(prompt_tokens: int, output_tokens: int) -> dict[str, int]:
+def reported_usage(asked: Asked, settings: SimAnswers) -> dict[str, int]:
+    """The usage of all choices of a chat or completion together."""
+    output_tokens = _output_tokens(asked, settings)
     return {
-        "prompt_tokens": prompt_tokens,
+        "prompt_tokens": asked.prompt_tokens,
         "completion_tokens": output_tokens,
-        "total_tokens": prompt_tokens + output_tokens,
+        "total_tokens": asked.prompt_tokens + output_tokens,
     }
 
 
-def _response(asked: Asked, text: str, output_tokens: int, number: int) -> dict[str, Any]:
+def _output_tokens(asked: Asked, settings: SimAnswers) -> int:
+    wanted = (asked.allowed_tokens + 1) // 2 if settings.completion_tokens is None else settings.completion_tokens
+    return min(asked.allowed_tokens, wanted) * asked.choices * len(asked.prompts)
+
+
+def response_document(asked: Asked, text: str, settings: SimAnswers, number: int) -> dict[str, Any]:
+    """The Responses API's whole answer."""
+    output_tokens = _output_tokens(asked, settings)
     content = [{"type": "output_text", "text": text, "annotations": []}]
     message = {
         "type": "message",

@@ -7,74 +7,43 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
-from typing import Any, Literal, get_args
+from typing import Literal
 
 from limits import parse
 
 from keyfleet.errors import ConfigurationError
+from keyfleet.sim.checks import require, require_choice, require_count, require_number
+from keyfleet.sim.conduct import SimAnswers, SimFaults, SimLatency
 
 __all__ = [
     "Behaviour",
     "Flavour",
     "Kind",
     "LimitOf",
-    "SimAnswers",
     "SimConfig",
-    "SimFaults",
     "SimKey",
-    "SimLatency",
     "SimLimit",
     "parse_limits",
 ]
 
-LimitOf = Literal["requests", "tokens"]
+LimitOf = Literal["requests", "tokens", "images"]
 Kind = Literal["sliding", "token_bucket", "fixed"]
 Flavour = Literal["openai", "azure", "anthropic"]
 Behaviour = Literal["ok", "revoked", "deactivated", "out_of_credit", "region_blocked", "outage"]
 
 
-def _require(condition: bool, setting: str, expected: str) -> None:
-    if not condition:
-        raise ConfigurationError(f"{setting}: expected {expected}", setting=setting)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
-
-
-def _require_number(owner: object, setting: str, *, above: float | None = None) -> None:
-    """Check that a field is a number >= 0, or > `above` where that is given."""
-    value = getattr(owner, setting)
-    if above is None:
-        _require(_is_number(value) and value >= 0, setting, "a number of 0 or more")
-    else:
-        _require(_is_number(value) and value > above, setting, f"a number above {above:g}")
-
-
-def _require_count(owner: object, setting: str, *, least: int = 0) -> None:
-    value = getattr(owner, setting)
-    is_count = isinstance(value, int) and not isinstance(value, bool)
-    _require(is_count and value >= least, setting, f"a whole number of {least} or more")
-
-
-def _require_choice(value: object, setting: str, choices: object) -> None:
-    names = get_args(choices)
-    _require(value in names, setting, "one of " + ", ".join(names))
-
-
 @dataclass(frozen=True, slots=True)
 class SimLimit:
-    """`amount` requests or tokens in any window of `window_s` seconds."""
+    """`amount` requests, tokens or images in any window of `window_s` seconds."""
 
     of: LimitOf
     amount: int
     window_s: float
 
     def __post_init__(self) -> None:
-        _require_choice(self.of, "of", LimitOf)
-        _require_count(self, "amount", least=1)
-        _require_number(self, "window_s", above=0)
+        require_choice(self.of, "of", LimitOf)
+        require_count(self, "amount", least=1)
+        require_number(self, "window_s", above=0)
 
     @classmethod
     def parse(cls, of: LimitOf, notation: str) -> SimLimit:
@@ -87,10 +56,12 @@ class SimLimit:
         return cls(of, item.amount, float(item.get_expiry()))
 
 
-def parse_limits(*, requests: Iterable[str] = (), tokens: Iterable[str] = ()) -> tuple[SimLimit, ...]:
-    """Limits from the notation of the `limits` library, requests first."""
-    of_requests = [SimLimit.parse("requests", notation) for notation in requests]
-    return (*of_requests, *(SimLimit.parse("tokens", notation) for notation in tokens))
+def parse_limits(
+    *, requests: Iterable[str] = (), tokens: Iterable[str] = (), images: Iterable[str] = ()
+) -> tuple[SimLimit, ...]:
+    """Limits from the notation of the `limits` library: requests, then tokens, then images."""
+    given: tuple[tuple[LimitOf, Iterable[str]], ...] = (("requests", requests), ("tokens", tokens), ("images", images))
+    return tuple(SimLimit.parse(of, notation) for of, notations in given for notation in notations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,100 +85,19 @@ class SimKey:
     flavour: Flavour = "openai"
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.name, str) and bool(self.name), "name", "a text that is not empty")
+        require(isinstance(self.name, str) and bool(self.name), "name", "a text that is not empty")
         secret_is_text = isinstance(self.api_key, str) and self.api_key.isascii() and self.api_key.isprintable()
-        _require(secret_is_text and self.api_key.strip() != "", "api_key", "a made-up key of printable ASCII")
-        _require(self.group is None or isinstance(self.group, str), "group", "a text")
-        _require_choice(self.behaviour, "behaviour", Behaviour)
-        _require_choice(self.flavour, "flavour", Flavour)
+        require(secret_is_text and self.api_key.strip() != "", "api_key", "a made-up key of printable ASCII")
+        require(self.group is None or isinstance(self.group, str), "group", "a text")
+        require_choice(self.behaviour, "behaviour", Behaviour)
+        require_choice(self.flavour, "flavour", Flavour)
         if self.kind is not None:
-            _require_choice(self.kind, "kind", Kind)
+            require_choice(self.kind, "kind", Kind)
 
     @property
     def quota_group(self) -> str:
         """The group whose limits this key uses up."""
         return self.group or self.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimLatency:
-    """How long an answer takes: `latency_ms` give or take `jitter_ms` (uniform), counted from admission.
-
-    `admission_jitter_ms` is a uniform delay of 0 up to that many milliseconds before a request meets its limits,
-    as a network would add. Refusals (401, 429, 400) come without latency.
-    """
-
-    latency_ms: float = 0.0
-    jitter_ms: float = 0.0
-    admission_jitter_ms: float = 0.0
-
-    def __post_init__(self) -> None:
-        for setting in ("latency_ms", "jitter_ms", "admission_jitter_ms"):
-            _require_number(self, setting)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimAnswers:
-    """What answers hold and what requests cost.
-
-    A prompt costs its UTF-8 bytes / `bytes_per_token`, rounded up. `default_output_tokens` is charged where a
-    request sets no maximum. `completion_tokens` (default: half of what is allowed, rounded up) is reported as
-    output, never more than allowed. `answer_bytes` of filler follow the echo of the prompt in every choice.
-    """
-
-    answer_bytes: int = 0
-    completion_tokens: int | None = None
-    default_output_tokens: int = 16
-    bytes_per_token: float = 4.0
-    embedding_dimensions: int = 8
-
-    def __post_init__(self) -> None:
-        _require_count(self, "answer_bytes")
-        _require_count(self, "default_output_tokens")
-        _require_number(self, "bytes_per_token", above=0)
-        _require_count(self, "embedding_dimensions", least=1)
-        if self.completion_tokens is not None:
-            _require_count(self, "completion_tokens")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimFaults:
-    """Shares (0 to 1, together at most 1) of the requests that meet each fault.
-
-    `spurious_429` refuses although there is room, and charges nothing. All others strike after admission, so they
-    are charged. A hang ends when the client leaves, or without an answer after `hang_s`.
-    """
-
-    error_500: float = 0.0
-    error_503: float = 0.0
-    spurious_429: float = 0.0
-    reset: float = 0.0
-    hang: float = 0.0
-    cut_off: float = 0.0
-    invalid_json: float = 0.0
-    refuse_content: float = 0.0
-    hang_s: float = 600.0
-    spurious_retry_after_ms: int = 200
-
-    def __post_init__(self) -> None:
-        for setting, rate in self.rates().items():
-            _require(_is_number(rate) and 0 <= rate <= 1, setting, "a share from 0 to 1")
-        _require(sum(self.rates().values()) <= 1 + 1e-9, "faults", "shares that add up to 1 at most")
-        _require_number(self, "hang_s", above=0)
-        _require_count(self, "spurious_retry_after_ms")
-
-    def rates(self) -> dict[str, float]:
-        """The share of each fault by its name."""
-        return {
-            "error_500": self.error_500,
-            "error_503": self.error_503,
-            "spurious_429": self.spurious_429,
-            "reset": self.reset,
-            "hang": self.hang,
-            "cut_off": self.cut_off,
-            "invalid_json": self.invalid_json,
-            "refuse_content": self.refuse_content,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,16 +129,16 @@ class SimConfig:
     max_inputs: int | None = None
 
     def __post_init__(self) -> None:
-        _require_choice(self.kind, "kind", Kind)
+        require_choice(self.kind, "kind", Kind)
         for setting in ("refused_counts", "accept_any_key", "track_bodies", "track_inputs"):
-            _require(isinstance(getattr(self, setting), bool), setting, "true or false")
-        _require(isinstance(self.seed, int), "seed", "a whole number")
-        _require(all(isinstance(model, str) for model in self.models), "models", "a list of names")
+            require(isinstance(getattr(self, setting), bool), setting, "true or false")
+        require(isinstance(self.seed, int), "seed", "a whole number")
+        require(all(isinstance(model, str) for model in self.models), "models", "a list of names")
         if self.quantum_s is not None:
-            _require_number(self, "quantum_s", above=0)
+            require_number(self, "quantum_s", above=0)
         if self.max_inputs is not None:
-            _require_count(self, "max_inputs", least=1)
-        _require(bool(self.keys) or self.accept_any_key, "keys", "at least one key, or accept_any_key: true")
+            require_count(self, "max_inputs", least=1)
+        require(bool(self.keys) or self.accept_any_key, "keys", "at least one key, or accept_any_key: true")
         self._check_keys()
 
     def _check_keys(self) -> None:
@@ -256,12 +146,12 @@ class SimConfig:
         secrets: set[str] = set()
         groups: dict[str, SimKey] = {}
         for index, key in enumerate(self.keys):
-            _require(key.name not in names, f"keys[{index}].name", f"a name used once; {key.name!r} stands twice")
-            _require(key.api_key not in secrets, f"keys[{index}].api_key", "a key of its own; it stands twice")
+            require(key.name not in names, f"keys[{index}].name", f"a name used once; {key.name!r} stands twice")
+            require(key.api_key not in secrets, f"keys[{index}].api_key", "a key of its own; it stands twice")
             first = groups.setdefault(key.quota_group, key)
             same = _shared(first) == _shared(key)
             expected = f"the limits, kind and flavour of {first.name!r}, since group {key.quota_group!r} shares them"
-            _require(same, f"keys[{index}]", expected)
+            require(same, f"keys[{index}]", expected)
             names.add(key.name)
             secrets.add(key.api_key)
 

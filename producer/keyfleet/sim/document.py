@@ -1,7 +1,7 @@
 """Reading the stand-in's settings from YAML, and writing them as a plain document that reads back equal.
 
 The document mirrors `SimConfig`. A limit is a text (`600/10 second`) or, for windows that the notation can't say,
-`{amount: 60, window_s: 0.5}`; limits stand in `requests:` and `tokens:` lists.
+`{amount: 60, window_s: 0.5}`; limits stand in `requests:`, `tokens:` and `images:` lists.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 
 from keyfleet.errors import ConfigurationError
-from keyfleet.sim.config import LimitOf, SimAnswers, SimConfig, SimFaults, SimKey, SimLatency, SimLimit
+from keyfleet.sim.conduct import SimAnswers, SimFaults, SimLatency
+from keyfleet.sim.config import LimitOf, SimConfig, SimKey, SimLimit
 
 __all__ = ["config_from_document", "document_of", "load_sim_config"]
 
 Part = TypeVar("Part", SimAnswers, SimFaults, SimLatency)
 
-_LIMIT_FIELDS = frozenset({"requests", "tokens"})
+_UNITS: tuple[LimitOf, ...] = get_args(LimitOf)
+_LIMIT_FIELDS = frozenset(_UNITS)
 _KEY_FIELDS = frozenset({"name", "api_key", "models", "group", "kind", "behaviour", "flavour"}) | _LIMIT_FIELDS
 _CONFIG_FIELDS = frozenset(one.name for one in fields(SimConfig))
 
@@ -87,7 +89,7 @@ def document_of(config: SimConfig) -> dict[str, Any]:
 
 
 def _document_of_limits(limits: tuple[SimLimit, ...]) -> dict[str, Any]:
-    lists: dict[str, Any] = {"requests": [], "tokens": []}
+    lists: dict[str, Any] = {of: [] for of in _UNITS}
     for limit in limits:
         lists[limit.of].append({"amount": limit.amount, "window_s": limit.window_s})
     return lists
@@ -139,8 +141,7 @@ def _key(value: object, where: str) -> SimKey:
 def _limits(values: dict[str, Any], where: str) -> tuple[SimLimit, ...]:
     """Take the lists of limits out of `values`."""
     limits: list[SimLimit] = []
-    kinds: tuple[LimitOf, LimitOf] = ("requests", "tokens")
-    for of in kinds:
+    for of in _UNITS:
         place = f"{where or 'default_limits'}.{of}"
         for index, notation in enumerate(_list(values.pop(of, []), place)):
             limits.append(_limit(of, notation, f"{place}[{index}]"))

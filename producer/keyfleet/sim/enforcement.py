@@ -6,14 +6,24 @@ may assert the very number admitted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from keyfleet.sim.config import Kind, SimLimit
+from keyfleet.sim.config import Kind, LimitOf, SimLimit
 from keyfleet.sim.trailing import TrailingSum
 
-__all__ = ["FixedWindow", "Quota", "Refusal", "SlidingWindow", "Standing", "TokenBucket", "Window", "make_window"]
+__all__ = [
+    "FixedWindow",
+    "Quota",
+    "Refusal",
+    "SlidingWindow",
+    "Standing",
+    "TokenBucket",
+    "Window",
+    "costs_of",
+    "make_window",
+]
 
 _NS_PER_S = 1_000_000_000
 
@@ -139,6 +149,11 @@ def make_window(kind: Kind, amount: int, window_ns: int) -> Window:
     return _KINDS[kind](amount, window_ns)
 
 
+def costs_of(tokens: int, images: int) -> dict[LimitOf, int]:
+    """What one request takes from the limits of each unit."""
+    return {"requests": 1, "tokens": tokens, "images": images}
+
+
 def _quantised(kind: Kind, limit: SimLimit, quantum_s: float) -> Window | None:
     """The same rate in a window of at most `quantum_s` (or of one request, where that takes longer).
 
@@ -190,27 +205,29 @@ class Quota:
             if finer is not None:
                 self._windows.append((limit, finer))
 
-    def admit(self, now_ns: int, tokens: int) -> Refusal | None:
-        """Charge one request of `tokens`, or nothing at all: None when it is admitted.
+    def admit(self, now_ns: int, tokens: int, images: int = 0) -> Refusal | None:
+        """Charge one request of `tokens` and `images`, or nothing at all: None when it is admitted.
 
         With `refused_counts` a refusal is charged to the limits of requests, as OpenAI says of failed requests
         (help centre, article 5955604: resending continuously doesn't work).
         """
-        refusal = self._refusal(now_ns, tokens)
+        costs = costs_of(tokens, images)
+        refusal = self._refusal(now_ns, costs)
         if refusal is None:
             for limit, window in self._windows:
-                window.charge(now_ns, 1 if limit.of == "requests" else tokens)
+                if costs[limit.of]:
+                    window.charge(now_ns, costs[limit.of])
         elif self._refused_counts:
             for limit, window in self._windows:
                 if limit.of == "requests":
                     window.charge(now_ns, 1)
         return refusal
 
-    def _refusal(self, now_ns: int, tokens: int) -> Refusal | None:
+    def _refusal(self, now_ns: int, costs: Mapping[LimitOf, int]) -> Refusal | None:
         worst: Refusal | None = None
         longest_ns = 0
         for limit, window in self._windows:
-            cost = 1 if limit.of == "requests" else tokens
+            cost = costs[limit.of]
             if cost > limit.amount:
                 return Refusal(limit, window.amount - window.remaining(now_ns), cost, None)
             wait_ns = window.wait_ns(now_ns, cost)
@@ -220,7 +237,7 @@ class Quota:
         return worst
 
     def standings(self, now_ns: int) -> list[Standing]:
-        """For requests and for tokens the limit that has least left, as written (never its finer windows)."""
+        """For each unit the limit that has least left, as written (never its finer windows)."""
         nearest: dict[str, Standing] = {}
         for limit, window in self._shown:
             remaining = window.remaining(now_ns)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from keyfleet.sim.config import Flavour, Kind, SimLimit
 from keyfleet.sim.enforcement import Refusal
 from keyfleet.sim.headers import duration_text, retry_headers
+from keyfleet.sim.image_models import is_dall_e
 
 __all__ = [
     "NAMED_ERRORS",
@@ -40,14 +42,17 @@ class ApiError:
     headers: str = ""
     shape: Flavour = "openai"
 
+    def document(self) -> dict[str, Any]:
+        """What the answer holds."""
+        if self.shape == "azure":
+            return {"error": {"code": self.code, "message": self.message}}
+        if self.shape == "anthropic":
+            return {"type": "error", "error": {"type": self.type, "message": self.message}}
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
     def body(self) -> bytes:
         """The JSON text of the answer."""
-        if self.shape == "azure":
-            return json.dumps({"error": {"code": self.code, "message": self.message}}).encode()
-        if self.shape == "anthropic":
-            return json.dumps({"type": "error", "error": {"type": self.type, "message": self.message}}).encode()
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return json.dumps({"error": error}, indent=2).encode()
+        return json.dumps(self.document(), indent=2 if self.shape == "openai" else None).encode()
 
 
 def invalid_request(message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> ApiError:
@@ -87,10 +92,21 @@ def incorrect_api_key(api_key: str) -> ApiError:
     return invalid_request(message, code="invalid_api_key", status=401)
 
 
+def _period(limit: SimLimit) -> str:
+    """Windows under an hour stand for minutes, since tests scale them down."""
+    return "day" if limit.window_s >= 86_400 else "hour" if limit.window_s >= 3600 else "min"
+
+
 def _limit_words(limit: SimLimit) -> str:
-    """`tokens per min (TPM)`; windows under an hour stand for minutes, since tests scale them down."""
-    period = "day" if limit.window_s >= 86_400 else "hour" if limit.window_s >= 3600 else "min"
+    """`tokens per min (TPM)`; of images, without an abbreviation, `input-images per min`."""
+    period = _period(limit)
+    if limit.of == "images":
+        return f"{_unit_word(limit)} per {period}"
     return f"{limit.of} per {period} ({limit.of[0].upper()}P{period[0].upper()})"
+
+
+def _unit_word(limit: SimLimit) -> str:
+    return "input-images" if limit.of == "images" else limit.of
 
 
 def limit_refusal(refusal: Refusal, *, model: str, group: str, kind: Kind, operation: str) -> ApiError:
@@ -98,14 +114,28 @@ def limit_refusal(refusal: Refusal, *, model: str, group: str, kind: Kind, opera
     limit, wait_ns = refusal.limit, refusal.wait_ns
     if kind == "fixed":
         return _azure_refusal(refusal, operation)
+    if limit.of == "images" and is_dall_e(model):
+        return _refusal_of_dall_e(refusal, group)
     where = f"{model} in organization org-{group} on {_limit_words(limit)}: Limit {limit.amount}"
     if wait_ns is None:
         message = f"Request too large for {where}, Requested {refusal.requested}. The input or output tokens must be "
         message += f"reduced in order to run successfully. {_LIMITS_PAGE}"
-        return ApiError(429, message, limit.of, "rate_limit_exceeded")
+        return ApiError(429, message, _unit_word(limit), "rate_limit_exceeded")
     message = f"Rate limit reached for {where}, Used {refusal.used}, Requested {refusal.requested}. "
     message += f"Please try again in {duration_text(wait_ns)}. {_LIMITS_PAGE}"
-    return ApiError(429, message, limit.of, "rate_limit_exceeded", headers=retry_headers(wait_ns))
+    return ApiError(429, message, _unit_word(limit), "rate_limit_exceeded", headers=retry_headers(wait_ns))
+
+
+def _refusal_of_dall_e(refusal: Refusal, group: str) -> ApiError:
+    """DALL-E has words of its own, the same whether the request could ever fit or not."""
+    limit, period = refusal.limit, _period(refusal.limit)
+    message = (
+        f"Rate limit exceeded for images per {'minute' if period == 'min' else period} in organization org-{group}. "
+        f"Limit: {limit.amount}/1{period}. Current: {refusal.used + refusal.requested}/1{period}. Please visit "
+        "https://platform.openai.com/docs/guides/rate-limits to learn how to increase your rate limit."
+    )
+    headers = "" if refusal.wait_ns is None else retry_headers(refusal.wait_ns)
+    return ApiError(429, message, "requests", "rate_limit_exceeded", headers=headers)
 
 
 def _azure_refusal(refusal: Refusal, operation: str) -> ApiError:

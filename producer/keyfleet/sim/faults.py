@@ -15,12 +15,13 @@ from hashlib import sha256
 from itertools import accumulate
 from typing import Literal
 
-from keyfleet.sim.config import SimFaults
+from keyfleet.sim.conduct import SimFaults
 from keyfleet.sim.error_bodies import NAMED_ERRORS, ApiError, invalid_request
 
-__all__ = ["Fault", "FaultChooser"]
+__all__ = ["Fault", "FaultChooser", "MidStream"]
 
 Wire = Literal["spurious_429", "reset", "hang", "cut_off", "invalid_json"]
+MidStream = Literal["break_off", "stream_error", "stall"]
 
 _MARKER_START = b"[[sim:"
 _MARKER = re.compile(rb"\[\[sim:([a-z_]+|[0-9]+)(?:x([0-9]+))?\]\]")
@@ -28,11 +29,15 @@ _MARKER = re.compile(rb"\[\[sim:([a-z_]+|[0-9]+)(?:x([0-9]+))?\]\]")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`wire` is a fault of the connection or the body, `error` an error answer; exactly one of them is set."""
+    """`wire` is a fault of the connection or the body, `error` an error answer; exactly one of them is set.
+
+    `mid_stream` is what strikes in place of that in the middle of a stream, where the call is streamed.
+    """
 
     name: str
     wire: Wire | None = None
     error: ApiError | None = None
+    mid_stream: MidStream | None = None
 
 
 _FAULTS: dict[str, Fault] = {
@@ -44,6 +49,9 @@ _FAULTS: dict[str, Fault] = {
     "cut_off": Fault("cut_off", wire="cut_off"),
     "invalid_json": Fault("invalid_json", wire="invalid_json"),
     "refuse_content": Fault("refuse_content", error=NAMED_ERRORS["content_policy"]),
+    "break_off": Fault("break_off", wire="cut_off", mid_stream="break_off"),
+    "stream_error": Fault("stream_error", error=NAMED_ERRORS["500"], mid_stream="stream_error"),
+    "stall": Fault("stall", wire="hang", mid_stream="stall"),
 }
 _ASKED: dict[str, Fault] = {
     **{name: Fault(name, error=error) for name, error in NAMED_ERRORS.items()},

@@ -82,7 +82,11 @@ def in_flavour(error: ApiError, flavour: Flavour) -> ApiError:
 
 
 def limit_headers(standings: Iterable[Standing], flavour: Flavour, wall_s: float) -> str:
-    """How a provider tells what is left. `wall_s` is the time since the epoch, since Anthropic names times of day."""
+    """How a provider tells what is left. `wall_s` is the time since the epoch, since Anthropic names times of day.
+
+    No provider documents headers for limits of images, so there are none.
+    """
+    standings = [one for one in standings if one.limit.of != "images"]
     if flavour != "anthropic":
         return rate_limit_headers(standings)
     return "".join(

@@ -7,7 +7,15 @@ from http import HTTPStatus
 
 from keyfleet.sim.enforcement import Standing
 
-__all__ = ["duration_text", "rate_limit_headers", "response", "retry_headers"]
+__all__ = [
+    "LAST_CHUNK",
+    "chunk",
+    "duration_text",
+    "rate_limit_headers",
+    "response",
+    "retry_headers",
+    "stream_head",
+]
 
 _NS_PER_MS = 1_000_000
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
@@ -49,3 +57,21 @@ def response(status: int, body: bytes, headers: str = "") -> bytes:
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n{headers}\r\n"
     )
     return head.encode("latin-1") + body
+
+
+LAST_CHUNK = b"0\r\n\r\n"
+"""Ends an answer that is sent in chunks; without it, the answer broke off."""
+
+
+def stream_head(headers: str) -> bytes:
+    """The head of an answer of server-sent events in chunks. `headers` as for `response`."""
+    head = (
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n"
+        f"{headers}\r\n"
+    )
+    return head.encode("latin-1")
+
+
+def chunk(payload: bytes) -> bytes:
+    """A part, not empty, of an answer that is sent in chunks."""
+    return b"%x\r\n%b\r\n" % (len(payload), payload)

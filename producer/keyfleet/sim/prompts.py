@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from keyfleet.sim.config import SimAnswers
-from keyfleet.sim.error_bodies import ApiError, invalid_request
+from keyfleet.sim.conduct import SimAnswers
+from keyfleet.sim.error_bodies import invalid_request
+from keyfleet.sim.fields import (
+    BadRequest,
+    bounded_number,
+    missing_field,
+    read_document,
+    stream_wish,
+    whole_number,
+    wrong_type,
+)
+from keyfleet.sim.image_models import gives_address, is_dall_e, tokens_of_an_image
 
-__all__ = ["ECHO_CHARACTERS", "Asked", "BadRequest", "Endpoint", "read_request"]
+__all__ = ["ECHO_CHARACTERS", "Asked", "Endpoint", "read_request"]
 
-Endpoint = Literal["completions", "chat/completions", "embeddings", "responses", "moderations"]
+Endpoint = Literal["completions", "chat/completions", "embeddings", "responses", "moderations", "images/generations"]
 
 ECHO_CHARACTERS = 64
 """How much of a prompt an answer repeats, so that a test can match the two."""
@@ -22,16 +31,13 @@ _INPUT_FIELD: dict[Endpoint, str] = {
     "embeddings": "input",
     "responses": "input",
     "moderations": "input",
+    "images/generations": "prompt",
 }
+_STREAMED: tuple[Endpoint, ...] = ("completions", "chat/completions", "responses")
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
-
-class BadRequest(Exception):
-    """The body can't be answered; `error` is what the provider would say."""
-
-    def __init__(self, error: ApiError) -> None:
-        super().__init__(error.message)
-        self.error = error
+MOST_IMAGES = 10
+"""How many images one call may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,9 @@ class Asked:
 
     `prompts` are the texts to be answered one by one (for a chat the last text of the conversation). `choices` is
     n, `allowed_tokens` the output that each choice may have, `cost_tokens` the charge at admission: the prompt and
-    all output that is allowed. `schema` is that of a structured output, None where none was asked for.
+    all output that is allowed. `schema` is that of a structured output, None where none was asked for. `cost_images` is
+    the charge in images; their own tokens, `allowed_tokens` each, are reported and not charged. `as_url`: an image is
+    answered by its address.
     """
 
     model: str
@@ -52,33 +60,59 @@ class Asked:
     dimensions: int | None = None
     as_base64: bool = False
     schema: Any = field(default=None, repr=False)
+    is_streamed: bool = False
+    include_usage: bool = False
+    cost_images: int = 0
+    as_url: bool = False
 
 
 def read_request(endpoint: Endpoint, body: bytes, settings: SimAnswers, model_in_path: str | None = None) -> Asked:
     """`model_in_path` counts before the body's model. Raises BadRequest where a real provider would answer 400."""
-    document = _document(body)
+    document = read_document(body)
     model = model_in_path or document.get("model")
     if not isinstance(model, str) or not model:
         raise BadRequest(invalid_request("you must provide a model parameter"))
-    if document.get("stream"):
-        message = "Unsupported value: 'stream' does not support true with this stand-in."
-        raise BadRequest(invalid_request(message, param="stream", code="unsupported_value"))
+    wish = stream_wish(document, can_stream=endpoint in _STREAMED, has_usage_option=endpoint != "responses")
     name = _INPUT_FIELD[endpoint]
     if document.get(name) in (None, [], {}):
-        message = f"Missing required parameter: '{name}'."
-        raise BadRequest(invalid_request(message, param=name, code="missing_required_parameter"))
+        raise missing_field(name)
+    if endpoint == "images/generations":
+        return _read_images(document, model, settings)
     prompts, prompt_tokens = _input(endpoint, document[name], settings.bytes_per_token)
     if endpoint == "moderations":
         return Asked(model, prompts, prompt_tokens, 0, 1, prompt_tokens)
     if endpoint == "embeddings":
-        dimensions = _whole_number(document, "dimensions", None)
+        dimensions = whole_number(document, "dimensions", None)
         as_base64 = document.get("encoding_format") == "base64"
         return Asked(model, prompts, prompt_tokens, 0, 1, prompt_tokens, dimensions, as_base64)
-    choices = _whole_number(document, "n", 1) or 1
-    limits = (_whole_number(document, name, None) for name in _OUTPUT_LIMITS)
+    choices = whole_number(document, "n", 1) or 1
+    limits = (whole_number(document, name, None) for name in _OUTPUT_LIMITS)
     allowed = next((limit for limit in limits if limit is not None), settings.default_output_tokens)
     cost = prompt_tokens + allowed * choices * len(prompts)
-    return Asked(model, prompts, prompt_tokens, allowed, choices, cost, schema=_schema(document))
+    schema = _schema(document)
+    return Asked(
+        *(model, prompts, prompt_tokens, allowed, choices, cost),
+        schema=schema,
+        is_streamed=wish.is_wanted,
+        include_usage=wish.include_usage,
+    )
+
+
+def _read_images(document: dict[str, Any], model: str, settings: SimAnswers) -> Asked:
+    prompt = document["prompt"]
+    if not isinstance(prompt, str):
+        raise wrong_type("prompt", "a string", prompt)
+    if not prompt:
+        raise missing_field("prompt")
+    count = bounded_number(document, "n", 1, least=1, most=MOST_IMAGES)
+    form = document.get("response_format")
+    if form not in (None, "url", "b64_json"):
+        message = "Invalid value for 'response_format': supported values are 'url' and 'b64_json'."
+        raise BadRequest(invalid_request(message, param="response_format", code="invalid_value"))
+    each = tokens_of_an_image(model, document.get("quality"), document.get("size"))
+    tokens = 0 if is_dall_e(model) else _text_tokens(prompt, settings.bytes_per_token)
+    as_url = gives_address(model, form)
+    return Asked(model, (prompt,), tokens, each, count, tokens, cost_images=count, as_url=as_url)
 
 
 def _schema(document: dict[str, Any]) -> Any:
@@ -89,26 +123,6 @@ def _schema(document: dict[str, Any]) -> Any:
         return None
     inner = given.get("json_schema")
     return inner.get("schema") if isinstance(inner, dict) else given.get("schema")
-
-
-def _document(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise BadRequest(invalid_request("We could not parse the JSON body of your request."))
-    return document
-
-
-def _whole_number(document: dict[str, Any], name: str, default: int | None) -> int | None:
-    value = document.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        message = f"Invalid type for '{name}': expected an integer of 0 or more."
-        raise BadRequest(invalid_request(message, param=name, code="invalid_type"))
-    return value
 
 
 def _input(endpoint: Endpoint, value: Any, bytes_per_token: float) -> tuple[tuple[str, ...], int]:

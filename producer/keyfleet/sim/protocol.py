@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 from keyfleet.sim.error_bodies import invalid_request
@@ -50,7 +51,8 @@ class HttpConnection(asyncio.Protocol):
     """One client. Requests are handled one by one; what comes meanwhile waits in the buffer.
 
     The handler gets the request and this connection, and must end with one of `send`, `send_and_close`, `reset` or
-    `close`. Until then `on_lost` is called when the client leaves.
+    `close`; parts of an answer may go out before with `send_part`. Until the end `on_lost` is called when the client
+    leaves.
     """
 
     def __init__(self, handle: Handler, connections: set[HttpConnection]) -> None:
@@ -83,21 +85,37 @@ class HttpConnection(asyncio.Protocol):
         if not self._busy:
             self._next()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the client has left, or the connection is being ended: what is sent now reaches nobody."""
+        return self._transport.is_closing()
+
     def pause_writing(self) -> None:
         self._paused = True
 
     def resume_writing(self) -> None:
         self._paused = False
-        if self._when_written is not None:
-            self._written(self._when_written)
+        when_written, self._when_written = self._when_written, None
+        if when_written is not None:
+            when_written()
 
     def send(self, payload: bytes, when_written: Callable[[], None]) -> None:
         """Send an answer. `when_written` is called once the kernel has all of it, and never if the client leaves."""
         self._transport.write(payload)
         if self._paused:
-            self._when_written = when_written
+            self._when_written = partial(self._written, when_written)
         else:
             self._written(when_written)
+
+    def send_part(self, payload: bytes, when_taken: Callable[[], None]) -> bool:
+        """Send a part of an answer. True: the kernel has all of it, and more may be sent now.
+
+        Else `when_taken` is called once it has; never if the client leaves.
+        """
+        self._transport.write(payload)
+        if self._paused:
+            self._when_written = when_taken
+        return not self._paused
 
     def send_and_close(self, payload: bytes) -> None:
         """Send this much, then end the connection."""
@@ -122,7 +140,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport.abort()
 
     def _written(self, when_written: Callable[[], None]) -> None:
-        request, self._request, self._when_written, self.on_lost = self._request, None, None, None
+        request, self._request, self.on_lost = self._request, None, None
         when_written()
         if request is None or not request.keep_alive:
             self._transport.close()

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
+from itertools import count
 from typing import Any, get_args
 
 from keyfleet.errors import ConfigurationError
-from keyfleet.sim.answers import answer_body
 from keyfleet.sim.behaviours import error_for_call
-from keyfleet.sim.config import Behaviour, Flavour, Kind, SimConfig
+from keyfleet.sim.config import Behaviour, Kind, SimConfig
 from keyfleet.sim.enforcement import Refusal
 from keyfleet.sim.error_bodies import (
     ApiError,
@@ -26,23 +26,24 @@ from keyfleet.sim.error_bodies import (
 )
 from keyfleet.sim.exchange import Exchange, Plan
 from keyfleet.sim.faults import Fault, FaultChooser
-from keyfleet.sim.flavours import in_flavour, limit_headers, not_of_this_provider
-from keyfleet.sim.headers import response
+from keyfleet.sim.fields import BadRequest
+from keyfleet.sim.flavours import limit_headers, not_of_this_provider
 from keyfleet.sim.keyring import GroupQuota, Keyring, KeyState
-from keyfleet.sim.prompts import Asked, BadRequest, Endpoint, read_request
+from keyfleet.sim.plans import Planner
+from keyfleet.sim.prompts import Asked, Endpoint, read_request
 from keyfleet.sim.protocol import HttpConnection, HttpRequest
 from keyfleet.sim.statistics import Statistics, Visit
 
 __all__ = ["Provider"]
 
 _DIGEST_BYTES = 16
-_NO_JSON = b"upstream connect error or disconnect/reset before headers. reset reason: connection termination"
 _OPERATIONS: dict[Endpoint, str] = {
     "completions": "Completions_Create",
     "chat/completions": "ChatCompletions_Create",
     "embeddings": "Embeddings_Create",
     "responses": "Responses_Create",
     "moderations": "Moderations_Create",
+    "images/generations": "ImageGenerations_Create",
 }
 """What Azure calls the endpoints in its errors."""
 
@@ -52,7 +53,7 @@ class Provider:
 
     def __init__(self, config: SimConfig, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
-        self._calls = 0
+        self._numbers = count()
         self._configure(config, None)
         self.statistics = Statistics(clock_ns(), track_bodies=config.track_bodies)
 
@@ -61,6 +62,7 @@ class Provider:
         self.keyring = Keyring(config, earlier)
         self._faults = FaultChooser(config.faults, config.seed)
         self._jitter = random.Random(config.seed)
+        self._plans = Planner(config, self._jitter, self._numbers)
 
     def reset(self) -> None:
         """Forget all counts and all that was charged; random choices begin anew. Requests under way end uncounted."""
@@ -111,26 +113,26 @@ class Provider:
     ) -> Plan:
         if key is None:
             error = incorrect_api_key(request.api_key) if request.api_key else missing_api_key()
-            return self._error(error)
+            return self._plans.refused(error)
         flavour = key.flavour
         refused = error_for_call(key.behaviour, request.api_key or "")
         if refused is None and not_of_this_provider(request.target, flavour):
             refused = invalid_request(f"Invalid URL (POST {request.target})", code="unknown_url", status=404)
         if refused is not None:
-            return self._error(refused, flavour=flavour)
+            return self._plans.refused(refused, flavour=flavour)
         try:
             asked = read_request(endpoint, request.body, self.config.answers, deployment)
         except BadRequest as bad:
-            return self._error(bad.error, flavour=flavour)
+            return self._plans.refused(bad.error, flavour=flavour)
         visit.model = asked.model
         if self.config.track_inputs:
             statistics.told_inputs(visit, tuple(_digest(text.encode("utf-8", "replace")) for text in asked.prompts))
         quota = key.quota_for(asked.model)
         if quota is None or (self.config.models and asked.model not in self.config.models):
-            return self._error(model_not_found(asked.model), flavour=flavour)
+            return self._plans.refused(model_not_found(asked.model), flavour=flavour)
         most = self.config.max_inputs
         if most is not None and len(asked.prompts) > most:
-            return self._error(too_many_inputs(len(asked.prompts), most), flavour=flavour)
+            return self._plans.refused(too_many_inputs(len(asked.prompts), most), flavour=flavour)
         fault = self._faults.choose(request.body)
         if fault is not None:
             statistics.struck(fault.name)
@@ -151,61 +153,20 @@ class Provider:
             wait_ms = self.config.faults.spurious_retry_after_ms
             headers = limit_headers(quota.standings(now_ns), flavour, time.time())
             error = spurious_refusal(wait_ms, model=asked.model, group=quota.group)
-            return self._error(error, headers, outcome="spurious_429", flavour=flavour)
-        refusal = quota.admit(now_ns, asked.cost_tokens)
-        statistics.met_limits(visit, quota, now_ns, asked.cost_tokens, admitted=refusal is None)
+            return self._plans.refused(error, headers, outcome="spurious_429", flavour=flavour)
+        refusal = quota.admit(now_ns, asked.cost_tokens, asked.cost_images)
+        statistics.met_limits(visit, quota, now_ns, asked.cost_tokens, asked.cost_images, admitted=refusal is None)
         headers = (
             limit_headers(quota.standings(now_ns), flavour, time.time()) + f"openai-organization: org-{quota.group}\r\n"
         )
         if refusal is not None:
-            return self._error(self._refused(refusal, endpoint, asked, quota), headers, flavour=flavour)
-        return self._admitted(endpoint, asked, fault, headers, flavour)
+            return self._plans.refused(self._refused(refusal, endpoint, asked, quota), headers, flavour=flavour)
+        return self._plans.admitted(endpoint, asked, fault, headers, flavour)
 
     def _refused(self, refusal: Refusal, endpoint: Endpoint, asked: Asked, quota: GroupQuota) -> ApiError:
         operation = _OPERATIONS[endpoint]
         kind: Kind = "fixed" if quota.flavour == "azure" else quota.kind
         return limit_refusal(refusal, model=asked.model, group=quota.group, kind=kind, operation=operation)
-
-    def _admitted(self, endpoint: Endpoint, asked: Asked, fault: Fault | None, headers: str, flavour: Flavour) -> Plan:
-        delay_s = self._latency_s()
-        if fault is None:
-            body = answer_body(endpoint, asked, self.config.answers, self._calls)
-            return Plan("200", self._response(200, body, headers, delay_s), delay_s=delay_s, succeeded=True)
-        if fault.error is not None:
-            return self._error(fault.error, headers, delay_s=delay_s, flavour=flavour)
-        if fault.wire == "invalid_json":
-            payload = self._response(200, _NO_JSON, headers, delay_s)
-            return Plan("invalid_json", payload, delay_s=delay_s)
-        if fault.wire == "cut_off":
-            body = answer_body(endpoint, asked, self.config.answers, self._calls)
-            payload = self._response(200, body, headers, delay_s)
-            return Plan("cut_off", payload[: len(payload) - len(body) // 2], "cut_off", delay_s)
-        if fault.wire == "reset":
-            return Plan("reset", ending="reset", delay_s=delay_s)
-        return Plan("hang", ending="hang", delay_s=self.config.faults.hang_s)
-
-    def _latency_s(self) -> float:
-        latency = self.config.latency
-        jitter_ms = self._jitter.uniform(-latency.jitter_ms, latency.jitter_ms) if latency.jitter_ms else 0.0
-        return max(latency.latency_ms + jitter_ms, 0.0) / 1000
-
-    def _error(
-        self,
-        error: ApiError,
-        headers: str = "",
-        *,
-        outcome: str | None = None,
-        delay_s: float = 0.0,
-        flavour: Flavour = "openai",
-    ) -> Plan:
-        error = in_flavour(error, flavour)
-        payload = self._response(error.status, error.body(), headers + error.headers, delay_s)
-        return Plan(outcome or str(error.status), payload, delay_s=delay_s)
-
-    def _response(self, status: int, body: bytes, headers: str, delay_s: float) -> bytes:
-        self._calls += 1
-        headers += f"x-request-id: req_{self._calls:032x}\r\nopenai-processing-ms: {round(delay_s * 1000)}\r\n"
-        return response(status, body, headers)
 
 
 def _digest(text: bytes) -> bytes:

@@ -25,8 +25,11 @@ _ENDPOINTS: dict[str, Endpoint] = {
     "/v1/embeddings": "embeddings",
     "/v1/responses": "responses",
     "/v1/moderations": "moderations",
+    "/v1/images/generations": "images/generations",
 }
-_AZURE_PATH = re.compile(r"/openai/deployments/([^/?]+)/(completions|chat/completions|embeddings)\?api-version=[\w.-]+")
+_AZURE_PATH = re.compile(
+    r"/openai/deployments/([^/?]+)/(completions|chat/completions|embeddings|images/generations)\?api-version=[\w.-]+"
+)
 _AZURE_UNDATED_PATH = re.compile(r"/openai(/v1/[a-z/]+)(?:\?api-version=preview)?")
 _MODELS_PATH = re.compile(r"(?:/v1|/openai|/openai/v1)/models(?:/(.+))?")
 _KEYS_PATH = "/sim/keys/"

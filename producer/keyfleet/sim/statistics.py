@@ -7,6 +7,7 @@ from typing import Any
 
 from keyfleet.sim.bodies import BodyLedger
 from keyfleet.sim.config import SimLimit
+from keyfleet.sim.enforcement import costs_of
 from keyfleet.sim.keyring import GroupQuota
 from keyfleet.sim.trailing import TrailingSum
 
@@ -42,10 +43,14 @@ class _Peak:
 
 
 class _KeyCounts:
-    __slots__ = ("admitted", "by_status", "in_flight", "in_flight_peak", "over_limit", "quotas", "requests", "tokens")
+    __slots__ = (
+        *("admitted", "by_status", "images", "in_flight", "in_flight_peak", "over_limit", "quotas", "requests"),
+        "tokens",
+    )
 
     def __init__(self) -> None:
-        self.requests = self.admitted = self.over_limit = self.tokens = self.in_flight = self.in_flight_peak = 0
+        self.requests = self.admitted = self.over_limit = self.in_flight = self.in_flight_peak = 0
+        self.tokens = self.images = 0
         self.by_status: Counter[str] = Counter()
         self.quotas: dict[GroupQuota, list[_Peak]] = {}
 
@@ -68,6 +73,7 @@ class _KeyCounts:
             "admitted": self.admitted,
             "over_limit": self.over_limit,
             "tokens_charged": self.tokens,
+            "images_charged": self.images,
             "in_flight": self.in_flight,
             "in_flight_peak": self.in_flight_peak,
             "by_status": dict(self.by_status),
@@ -76,9 +82,16 @@ class _KeyCounts:
 
 
 class Visit:
-    """One request from its arrival to its end. What becomes known on the way is filled in."""
+    """One request from its arrival to its end. What becomes known on the way is filled in.
 
-    __slots__ = ("at_ns", "counts", "digest", "endpoint", "inputs", "key_name", "model", "tokens")
+    `tokens` and `images` are what it was charged. `is_streamed` means that its stream began; of that,
+    `streamed_tokens` (with several choices, one of each at a time) were written, the first at `first_token_ns`.
+    """
+
+    __slots__ = (
+        *("at_ns", "counts", "digest", "endpoint", "first_token_ns", "images", "inputs", "is_streamed", "key_name"),
+        *("model", "streamed_tokens", "tokens"),
+    )
 
     def __init__(self, at_ns: int, endpoint: str, digest: bytes | None) -> None:
         self.at_ns = at_ns
@@ -88,7 +101,16 @@ class Visit:
         self.key_name: str | None = None
         self.counts: _KeyCounts | None = None
         self.model: str | None = None
-        self.tokens = 0
+        self.tokens = self.images = 0
+        self.is_streamed = False
+        self.streamed_tokens = 0
+        self.first_token_ns: int | None = None
+
+    def token_written(self, now_ns: int) -> None:
+        """One more token of the stream went out."""
+        self.streamed_tokens += 1
+        if self.first_token_ns is None:
+            self.first_token_ns = now_ns
 
 
 class Statistics:
@@ -133,21 +155,26 @@ class Statistics:
             for digest in digests:
                 self._bodies.arrive(digest)
 
-    def met_limits(self, visit: Visit, quota: GroupQuota, now_ns: int, tokens: int, *, admitted: bool) -> None:
-        """The request of a known key came to its limits with a cost of `tokens`."""
+    def met_limits(
+        self, visit: Visit, quota: GroupQuota, now_ns: int, tokens: int, images: int = 0, *, admitted: bool
+    ) -> None:
+        """The request of a known key came to its limits with a cost of `tokens` and `images`."""
+        costs = costs_of(tokens, images)
         peaks = self._peaks.get(quota)
         if peaks is None:
             peaks = self._peaks[quota] = [_Peak(limit) for limit in quota.limits]
         for peak in peaks:
-            peak.add(now_ns, 1 if peak.limit.of == "requests" else tokens, admitted=admitted)
+            if costs[peak.limit.of]:
+                peak.add(now_ns, costs[peak.limit.of], admitted=admitted)
         counts = visit.counts
         if counts is None:
             return
         counts.quotas[quota] = peaks
         if admitted:
-            visit.tokens = tokens
+            visit.tokens, visit.images = tokens, images
             counts.admitted += 1
             counts.tokens += tokens
+            counts.images += images
         else:
             counts.over_limit += 1
             self._over_limit += 1
@@ -188,14 +215,21 @@ class Statistics:
         latest = list(self._recent)[-limit:] if limit > 0 else []
         return [
             {
-                "arrived_s": (visit.at_ns - self._began_ns) / _NS_PER_S,
-                "ended_s": (ended_ns - self._began_ns) / _NS_PER_S,
+                "arrived_s": self._since_start_s(visit.at_ns),
+                "ended_s": self._since_start_s(ended_ns),
                 "key": visit.key_name,
                 "endpoint": visit.endpoint,
                 "model": visit.model,
                 "status": outcome,
                 "tokens": visit.tokens,
+                "images": visit.images,
+                "streamed": visit.is_streamed,
+                "streamed_tokens": visit.streamed_tokens,
+                "first_token_s": None if visit.first_token_ns is None else self._since_start_s(visit.first_token_ns),
                 "body_sha256": visit.digest.hex() if visit.digest else None,
             }
             for visit, ended_ns, outcome in latest
         ]
+
+    def _since_start_s(self, at_ns: int) -> float:
+        return (at_ns - self._began_ns) / _NS_PER_S
