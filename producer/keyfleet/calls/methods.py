@@ -59,7 +59,7 @@ class CallMethods:
             return
         with answer:
             for events in answer:
-                yield from documents_in(events)
+                yield from _shown(events)
 
     async def astream(
         self, endpoint: str, body: Mapping[str, Any], *, timeout_s: float | None = None, priority: Priority = "urgent"
@@ -73,7 +73,7 @@ class CallMethods:
             return
         with answer:
             async for events in answer:
-                for document in documents_in(events):
+                for document in _shown(events):
                     yield document
 
     def send(
@@ -174,6 +174,14 @@ def _document(outcome: Outcome) -> Any:
 
 def _begun(found: Outcome | StreamedAnswer) -> Any:
     return found if isinstance(found, StreamedAnswer) else _document(found)
+
+
+def _shown(events: bytes) -> Iterator[Any]:
+    """Without an error in the answer's midst, which is raised behind the last of it."""
+    for document in documents_in(events):
+        is_error = isinstance(document, dict) and (document.get("error") or document.get("type") == "error")
+        if not is_error or document.get("choices"):
+            yield document
 
 
 def _streamed(found: Outcome | StreamedAnswer) -> Answer | StreamedAnswer:
