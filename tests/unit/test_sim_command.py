@@ -96,8 +96,34 @@ def test_misuse_ends_with_code_2_and_says_what_is_wrong(tmp_path: Path, argument
     assert expected in result.output
 
 
+def test_the_times_of_a_stream_are_options() -> None:
+    command = [sys.executable, "-m", "keyfleet.cli.sim", "--port", "0"]
+    command += ["--first-token-ms", "20", "--token-interval-ms", "10"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        base_url = next(word for word in child.stdout.readline().split() if word.startswith("http://"))
+        body = {"model": "m", "prompt": "a b c", "stream": True}
+        headers = {"Authorization": "Bearer sk-any"}
+        answer = requests.post(f"{base_url}/v1/completions", json=body, headers=headers, timeout=10)
+        seen = requests.get(f"{base_url}/sim/requests", timeout=10).json()["requests"][0]
+        child.terminate()
+        child.wait(10)
+    assert answer.headers["openai-processing-ms"] == "20"
+    assert seen["ended_s"] - seen["arrived_s"] >= 0.039, "the first token and two intervals"
+
+
 def test_help_names_the_options_and_their_variables() -> None:
     text = CliRunner().invoke(sim, ["--help"]).output
-    for name in ("--host", "--port", "--config", "--key", "--latency-ms", "--kind", "KEYFLEET_SIM_PORT", "/sim/stats"):
+    for name in (
+        "--host",
+        "--port",
+        "--config",
+        "--key",
+        "--latency-ms",
+        "--token-interval-ms",
+        "--kind",
+        "KEYFLEET_SIM_PORT",
+        "/sim/stats",
+    ):
         assert name in text
     assert "--config-from-parent" not in text

@@ -27,9 +27,9 @@ kind: token_bucket
 quantum_s: 1
 refused_counts: true
 models: [gpt-4o, text-embedding-3-small]
-latency: {latency_ms: 20, jitter_ms: 5, admission_jitter_ms: 50}
+latency: {latency_ms: 20, jitter_ms: 5, admission_jitter_ms: 50, first_token_ms: 9, token_interval_ms: 1.5}
 answers: {answer_bytes: 50000, completion_tokens: 7}
-faults: {error_500: 0.1, hang_s: 30}
+faults: {error_500: 0.1, hang_s: 30, break_off: 0.2, break_after_tokens: 5}
 seed: 7
 keys:
   - name: one
@@ -56,7 +56,10 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     )
     assert config.keys[1].models == {"gpt-4o*": (SimLimit("requests", 5, 0.5),)}
     assert config.keys[1].behaviour == "revoked"
-    assert config.latency == SimLatency(latency_ms=20, jitter_ms=5, admission_jitter_ms=50)
+    assert config.latency == SimLatency(
+        latency_ms=20, jitter_ms=5, admission_jitter_ms=50, first_token_ms=9, token_interval_ms=1.5
+    )
+    assert (config.faults.break_off, config.faults.break_after_tokens) == (0.2, 5)
     assert (config.faults.error_500, config.faults.hang_s, config.answers.completion_tokens) == (0.1, 30, 7)
 
 

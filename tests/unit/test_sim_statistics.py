@@ -43,6 +43,7 @@ def test_a_key_is_counted_by_its_name() -> None:
             "admitted": 2,
             "over_limit": 1,
             "tokens_charged": 22,
+            "images_charged": 0,
             "in_flight": 0,
             "in_flight_peak": 1,
             "by_status": {"200": 2, "429": 1},

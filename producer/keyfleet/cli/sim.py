@@ -73,6 +73,20 @@ _LINE_READ_BYTES = 65_536
     help="How long each answer takes; default: 0, or what the file says.",
 )
 @click.option(
+    "--first-token-ms",
+    type=click.FloatRange(0),
+    show_envvar=True,
+    envvar="KEYFLEET_SIM_FIRST_TOKEN_MS",
+    help="How long the first token of a streamed answer takes; default: as long as an answer, or what the file says.",
+)
+@click.option(
+    "--token-interval-ms",
+    type=click.FloatRange(0),
+    show_envvar=True,
+    envvar="KEYFLEET_SIM_TOKEN_INTERVAL_MS",
+    help="Time from one token of a streamed answer to the next; default: 0, or what the file says.",
+)
+@click.option(
     "--kind",
     type=click.Choice(_KINDS),
     show_envvar=True,
@@ -88,21 +102,25 @@ def sim(
     requests_per_minute: int | None,
     tokens_per_minute: int | None,
     latency_ms: float | None,
+    first_token_ms: float | None,
+    token_interval_ms: float | None,
     kind: Kind | None,
     config_from_parent: bool,
 ) -> None:
     """Run a provider stand-in.
 
-    It answers /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations and /v1/models in
-    OpenAI's shapes, and enforces the limits of each key with the real headers and error bodies. It costs nothing and
-    needs no network: point a client's base URL at it.
+    It answers /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations,
+    /v1/images/generations and /v1/models in OpenAI's shapes, and enforces the limits of each key with the real headers
+    and error bodies. Chats, completions and responses are streamed where a request says so. It costs nothing and needs
+    no network: point a client's base URL at it.
 
     GET /sim/stats tells what it saw (requests over a limit, requests sent twice, peaks of every window), GET
     /sim/requests the last requests, POST /sim/reset begins anew, POST /sim/keys/NAME with {"behaviour": "revoked"}
     revokes a key (NAME "*": all of them; also "out_of_credit", "outage", "ok"). A prompt that holds [[sim:500]],
     [[sim:429]], [[sim:hang]] or another fault meets that fault, with all that share its call; [[sim:500x2]] the first
-    two times. In a file, max_inputs bounds the texts of one call, and track_inputs tells texts that were sent twice
-    apart in place of whole requests.
+    two times. [[sim:break_off]], [[sim:stream_error]] and [[sim:stall]] strike in the middle of a stream. In a file,
+    images limits the images of a key, break_after_tokens says after how many tokens a stream is struck, max_inputs
+    bounds the texts of one call, and track_inputs tells texts that were sent twice apart in place of whole requests.
     """
     from keyfleet.sim import serve_forever  # imported late: the other commands don't need a server
 
@@ -113,7 +131,12 @@ def sim(
             config = _config_from_file(config_path, bool(keys or requests_per_minute or tokens_per_minute))
         else:
             config = _config_from_options(keys, requests_per_minute, tokens_per_minute)
-        config = _adjusted(config, latency_ms, kind)
+        times_ms = {
+            "latency_ms": latency_ms,
+            "first_token_ms": first_token_ms,
+            "token_interval_ms": token_interval_ms,
+        }
+        config = _adjusted(config, times_ms, kind)
         serve_forever(config, host, port, on_ready=_announce, until_stdin_closes=config_from_parent)
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
@@ -161,10 +184,10 @@ def _config_from_parent() -> SimConfig:
     return config_from_document(json.loads(line))
 
 
-def _adjusted(config: SimConfig, latency_ms: float | None, kind: Kind | None) -> SimConfig:
+def _adjusted(config: SimConfig, times_ms: dict[str, float | None], kind: Kind | None) -> SimConfig:
     """What stands on the command line goes before the file, save for the kind of a key that has its own."""
-    if latency_ms is not None:
-        config = dataclasses.replace(config, latency=dataclasses.replace(config.latency, latency_ms=latency_ms))
+    given_ms = {name: time_ms for name, time_ms in times_ms.items() if time_ms is not None}
+    config = dataclasses.replace(config, latency=dataclasses.replace(config.latency, **given_ms))
     return config if kind is None else dataclasses.replace(config, kind=kind)
 
 

@@ -21,6 +21,7 @@ from keyfleet.sim.prompts import Asked, Endpoint
 
 __all__ = ["StreamedAnswer", "pieces_of", "streamed_answer"]
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _PIECE = re.compile(r"\s*\S+|\s+")
 
 
@@ -54,7 +55,7 @@ def pieces_of(text: str) -> Iterator[str]:
 
 
 def _data(document: dict[str, Any]) -> bytes:
-    return b"data: %b\n\n" % json.dumps(document, separators=(",", ":")).encode()
+    return f"data: {_encode(document)}\n\n".encode()
 
 
 def _done() -> bytes:
@@ -80,6 +81,9 @@ class _Chunks:
             **({"service_tier": "default"} if is_chat else {}),
             "system_fingerprint": "fp_sim",
         }
+        # What all chunks share is encoded once, since a long stream has very many.
+        self._before = f'data: {_encode(self._common)[:-1]},"choices":['
+        self._after = "]}\n\n" if self._usage is None else '],"usage":null}\n\n'
 
     def opening(self) -> bytes:
         """The role of each choice, in a chat."""
@@ -108,8 +112,7 @@ class _Chunks:
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
 
     def _chunk(self, choice: dict[str, Any]) -> bytes:
-        usage = {} if self._usage is None else {"usage": None}
-        return _data({**self._common, "choices": [choice], **usage})
+        return f"{self._before}{_encode(choice)}{self._after}".encode()
 
 
 class _ResponseEvents:
