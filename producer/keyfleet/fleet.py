@@ -17,6 +17,7 @@ from keyfleet.calls.answer import answer_of
 from keyfleet.calls.caller import Caller, CallTerms
 from keyfleet.contract import Outcome
 from keyfleet.errors import FleetClosed, InvalidRequest
+from keyfleet.fleet_insight import InsightMethods
 from keyfleet.fleet_jobs import FleetJobs, JobMethods
 from keyfleet.fleet_keys import KeysArgument
 from keyfleet.open_fleet import FleetOptions, OpenFleet, open_fleet
@@ -25,7 +26,7 @@ from keyfleet.results import error_of, parsed_body
 __all__ = ["Fleet"]
 
 
-class Fleet(JobMethods):
+class Fleet(JobMethods, InsightMethods):
     """Sends requests through all keys, at the full rate that their limits allow and never above it.
 
         with Fleet(keys="keys.yaml") as fleet:

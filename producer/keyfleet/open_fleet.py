@@ -19,6 +19,7 @@ from keyfleet.config import (
 )
 from keyfleet.errors import ConfigurationError
 from keyfleet.fleet_keys import FleetKeys, KeysArgument, find_fleet_keys
+from keyfleet.fleet_models import FleetModels
 from keyfleet.ledger import queue_of
 from keyfleet.running.backend import Backend, open_backend, worker_arguments
 from keyfleet.running.fleet_status import FleetStatus
@@ -57,6 +58,7 @@ class OpenFleet:
     backend: Backend
     desk: CallDesk
     watch: FleetWatch
+    models: FleetModels
     served: ServedModels | None
     encoding_name: str | None
     keys: KeysFollower | None
@@ -133,6 +135,9 @@ def _new(
     client, _ = backend.connect()
     stack.callback(client.close)
     watch = FleetWatch(client, backend.settings.fleet)
+    own = own_keys.source.keys if own_keys is not None else ()
+    models = FleetModels(backend.connect()[0], backend.settings.fleet, own)
+    stack.callback(models.close)
     desk = CallDesk(
         backend,
         served,
@@ -141,7 +146,7 @@ def _new(
         encoding_name=options.encoding_name,
         look=lambda: opened.follow_keys(),  # noqa: PLW0108 - it is only made below
     )
-    opened = OpenFleet(backend, desk, watch, served, options.encoding_name, keys)
+    opened = OpenFleet(backend, desk, watch, models, served, options.encoding_name, keys)
     return opened
 
 
