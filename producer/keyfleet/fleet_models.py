@@ -119,11 +119,11 @@ class FleetModels:
         """A full server takes no question; what was told before is there all the same."""
         name = redis_keys.models_wanted(self._fleet)
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.incr(name)
+        pipeline.hset(name, "asked", 1)
         pipeline.pexpire(name, WANTED_MS)
         try:
             pipeline.execute()
-        except redis.ResponseError as error:
+        except redis.exceptions.OutOfMemoryError as error:
             logger.info("workers could not be asked for models (%s)", type(error).__name__)
 
     def _awaited(self, status: FleetStatus) -> set[str]:

@@ -93,7 +93,7 @@ def worker(fleet: str, worker_id: str) -> str:
 
 
 def models_wanted(fleet: str) -> str:
-    """Counter of those who want to know which models there are; workers ask their providers until it expires."""
+    """Hash that stands while somebody wants to know which models there are, so that workers ask their providers."""
     return f"{_TAG}:{fleet}:models_wanted"
 
 
