@@ -119,7 +119,7 @@ class FleetModels:
         """A full server takes no question; what was told before is there all the same."""
         name = redis_keys.models_wanted(self._fleet)
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.hset(name, "asked", 1)
+        pipeline.hset(name, "asked", "1")
         pipeline.pexpire(name, WANTED_MS)
         try:
             pipeline.execute()
