@@ -13,6 +13,7 @@ from keyfleet.calls import CallDesk
 from keyfleet.calls.caller import Caller
 from keyfleet.calls.methods import CallMethods
 from keyfleet.errors import FleetClosed
+from keyfleet.fleet_insight import InsightMethods
 from keyfleet.fleet_jobs import FleetJobs, JobMethods
 from keyfleet.fleet_keys import KeysArgument
 from keyfleet.open_fleet import FleetOptions, OpenFleet, open_fleet
@@ -20,7 +21,7 @@ from keyfleet.open_fleet import FleetOptions, OpenFleet, open_fleet
 __all__ = ["Fleet"]
 
 
-class Fleet(CallMethods, JobMethods):
+class Fleet(CallMethods, JobMethods, InsightMethods):
     """Sends requests through all keys, at the full rate that their limits allow and never above it.
 
         with Fleet(keys="keys.yaml") as fleet:

@@ -20,6 +20,7 @@ from keyfleet.config import (
 )
 from keyfleet.errors import ConfigurationError
 from keyfleet.fleet_keys import FleetKeys, KeysArgument, find_fleet_keys
+from keyfleet.fleet_models import FleetModels
 from keyfleet.ledger import queue_of
 from keyfleet.running.backend import Backend, open_backend, worker_arguments
 from keyfleet.running.fleet_status import FleetStatus
@@ -58,6 +59,7 @@ class OpenFleet:
     backend: Backend
     desks: CallDesks
     watch: FleetWatch
+    models: FleetModels
     served: ServedModels | None
     encoding_name: str | None
     keys: KeysFollower | None
@@ -134,6 +136,9 @@ def _new(
     client, _ = backend.connect()
     stack.callback(client.close)
     watch = FleetWatch(client, backend.settings.fleet)
+    own = own_keys.source.keys if own_keys is not None else ()
+    models = FleetModels(backend.connect()[0], backend.settings.fleet, own)
+    stack.callback(models.close)
 
     def make_desk(name: str) -> CallDesk:
         return CallDesk(
@@ -146,7 +151,7 @@ def _new(
             look=_nothing if name else lambda: opened.follow_keys(),  # noqa: PLW0108 - it is only made below
         )
 
-    opened = OpenFleet(backend, CallDesks(make_desk), watch, served, options.encoding_name, keys)
+    opened = OpenFleet(backend, CallDesks(make_desk), watch, models, served, options.encoding_name, keys)
     return opened
 
 

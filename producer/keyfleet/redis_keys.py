@@ -24,6 +24,9 @@ __all__ = [
     "jobs",
     "learned_limits",
     "lifted",
+    "model_list",
+    "model_list_turn",
+    "models_wanted",
     "outputs",
     "probe_turn",
     "queues",
@@ -93,6 +96,21 @@ def workers(fleet: str) -> str:
 def worker(fleet: str, worker_id: str) -> str:
     """String with one worker's status as JSON; it expires with the worker."""
     return f"{_TAG}:{fleet}:worker:{worker_id}"
+
+
+def models_wanted(fleet: str) -> str:
+    """Hash that stands while somebody wants to know which models there are, so that workers ask their providers."""
+    return f"{_TAG}:{fleet}:models_wanted"
+
+
+def model_list(fleet: str, key_name: str) -> str:
+    """String with the models that a key's provider lists and the key serves, as JSON; it expires."""
+    return f"{_TAG}:{fleet}:model_list:{key_name}"
+
+
+def model_list_turn(fleet: str, key_name: str) -> str:
+    """String that stands while a key's list of models is new enough, or a worker asks for it; it expires."""
+    return f"{_TAG}:{fleet}:model_list_turn:{key_name}"
 
 
 def reaper(fleet: str) -> str:

@@ -24,7 +24,9 @@ from keyfleet_workers.housekeeping import Housekeeping
 from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
+from keyfleet_workers.model_lists import ModelLists
 from keyfleet_workers.output_means import OutputMeans
+from keyfleet_workers.provider import Answer, ProviderClient
 from keyfleet_workers.worker_status import WorkerStatus
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ class HousekeepingCase:
             key_watch=cast(KeyWatch, self),
             learner=LimitLearner(client, self.binding),
             outputs=OutputMeans(client, declare_flags=False),
+            models=ModelLists(client, FLEET, self.binding, cast(ProviderClient, self)),
             sweep=self.sweep,
             stopping=self.stopping,
         )
@@ -103,6 +106,10 @@ class HousekeepingCase:
         self.swept.release()
         if self.sweep_errors:
             raise self.sweep_errors.pop()
+
+    def get(self, path: str, *, read_timeout_s: float) -> Answer:
+        """As the key's provider."""
+        return Answer(200, {}, b'{"data": [{"id": "a1"}, {"id": "b1"}]}', 0.0, 0.0)
 
     def put(self, queue: str, finish: Finish) -> None:
         self.finished.append((queue, finish))

@@ -23,6 +23,7 @@ from keyfleet_workers.dispatch.delivery import Delivery
 from keyfleet_workers.dispatch.outcomes import never_sent
 from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.limit_learning import LimitLearner
+from keyfleet_workers.model_lists import ModelLists
 from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.worker_status import WorkerStatus
 
@@ -57,6 +58,7 @@ class Housekeeping:
     key_watch: KeyWatch
     learner: LimitLearner
     outputs: OutputMeans
+    models: ModelLists
     sweep: Callable[[], object]
     """Removes jobs that nobody collects. May take long."""
     stopping: threading.Event
@@ -110,6 +112,8 @@ class Housekeeping:
         self._owns_fleet = beat.owned
         if beat.owned:
             self._reap(queues, beat)
+        if says_status:
+            self.models.look()
 
     def _tick(self) -> Beat:
         run_id = self.watch.run_id if self.may_lose else ""

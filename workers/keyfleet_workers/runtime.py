@@ -35,13 +35,14 @@ from keyfleet_workers.dispatch.standing import Standing
 from keyfleet_workers.dispatch.streamed_calls import StreamedCalls
 from keyfleet_workers.dispatch.taker import Taker
 from keyfleet_workers.dispatch.waits import Waits
-from keyfleet_workers.holds import Holds, KeyScopes
+from keyfleet_workers.holds import Holds, KeyScopes, KeyState
 from keyfleet_workers.housekeeping import Housekeeping
 from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.lease_keeper import LeaseKeeper
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
 from keyfleet_workers.limiter.ramps import Ramps
+from keyfleet_workers.model_lists import ModelLists
 from keyfleet_workers.notices import Notices
 from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.probing import KeyProbe
@@ -166,6 +167,9 @@ class WorkerRuntime:
             key_watch=key_watch,
             learner=self._learner,
             outputs=self._outputs,
+            models=ModelLists(
+                client, fleet, self._binding, self._provider, lambda: key_watch.state[0] is not KeyState.DISABLED
+            ),
             sweep=partial(_sweep, client, fleet, round(self._settings.outcome_ttl_s * 1000)),
             stopping=self._stopping,
             may_lose=self._may_lose,

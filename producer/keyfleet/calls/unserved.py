@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 
 from keyfleet.errors import NoKeyServes
 from keyfleet.ledger import model_of
+from keyfleet.running.blocked_models import known_workers
 from keyfleet.running.fleet_status import FleetStatus, WorkerStatus
+from keyfleet.running.wait_reasons import NO_WORKER
 
 __all__ = ["KEYS_REFUSED", "why_unserved"]
 
@@ -22,11 +24,10 @@ def why_unserved(status: FleetStatus, queue: str) -> Callable[[], NoKeyServes] |
 
     Keys that rest, are out of credit or can't be reached count as serving: they come back by themselves.
     """
-    served_names = {worker.key_name for worker in status.workers}
-    workers = (*status.workers, *(worker for worker in status.left if worker.key_name not in served_names))
+    workers = known_workers(status)
     model = model_of(queue)
     if not workers:
-        return lambda: NoKeyServes("no worker is running; start some with `keyfleet worker --all`", model=model)
+        return lambda: NoKeyServes(NO_WORKER, model=model)
     serving = [worker for worker in workers if worker.standings.get(queue) != "other"]
     if not serving:
         patterns = tuple(sorted({pattern for worker in workers for pattern in worker.models}))

@@ -10,9 +10,9 @@ from keyfleet.calls.book import Call, CallBook
 from keyfleet.calls.unserved import why_unserved
 from keyfleet.errors import DeadlineExceeded, RequestFailed
 from keyfleet.ledger import model_of
-from keyfleet.running.blocked_models import blocked_models
 from keyfleet.running.fleet_status import FleetStatus
 from keyfleet.running.local_workers import LocalWorkers
+from keyfleet.running.wait_reasons import why_waiting
 
 __all__ = ["WORKERS_ENDED", "WaitWatch"]
 
@@ -94,10 +94,7 @@ class WaitWatch:
         if waited_s < SAY_S or now_s - self._said_s.get(queue, float("-inf")) < SAY_S:
             return
         self._said_s[queue] = now_s
-        reasons: tuple[str, ...] = ("nothing is known of the workers",)
-        if status is not None:
-            reasons = blocked_models(status, [queue]) or tuple(status.waits({queue})) or ("answers take long",)
-        logger.warning("calls of %s have waited for %.0f s: %s", model_of(queue), waited_s, "; ".join(reasons))
+        logger.warning("calls of %s have waited for %.0f s: %s", model_of(queue), waited_s, why_waiting(status, queue))
 
 
 def _is_overdue(call: Call, now_s: float) -> bool:

@@ -12,7 +12,7 @@ from limits import RateLimitItem, RateLimitItemPerMinute, parse_many
 
 from keyfleet.config.notation import LARGEST_AMOUNT, parse_amount
 
-__all__ = ["ModelLimits", "best_pattern", "parse_limits", "scaled_amount", "with_minute_limit"]
+__all__ = ["ModelLimits", "best_pattern", "is_pattern", "parse_limits", "scaled_amount", "with_minute_limit"]
 
 MINUTE_S = 60
 
@@ -71,6 +71,11 @@ def with_minute_limit(items: tuple[RateLimitItem, ...], amount: int | None) -> t
     if amount is None:
         return items
     return (RateLimitItemPerMinute(amount), *(item for item in items if item.get_expiry() != MINUTE_S))
+
+
+def is_pattern(name: str) -> bool:
+    """Whether what stands as a model's name in the configuration has wildcards, and so may stand for many."""
+    return _WILDCARD.search(name) is not None
 
 
 def best_pattern(patterns: Iterable[str], model: str) -> str | None:

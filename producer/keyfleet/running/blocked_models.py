@@ -10,7 +10,7 @@ from keyfleet.ledger import model_of
 from keyfleet.running.fleet_status import FleetStatus, KeyStanding, WorkerStatus
 from keyfleet.running.progress import duration_text
 
-__all__ = ["blocked_models"]
+__all__ = ["blocked_models", "key_trouble", "known_workers"]
 
 MOST_KEYS = 8
 """Keys that are named one by one."""
@@ -27,12 +27,17 @@ def blocked_models(fleet: FleetStatus, queues: Iterable[str], configured: Sequen
 
     `configured` are the names of all keys, where they are known: one without a worker is told too.
     """
-    served = {worker.key_name for worker in fleet.workers}
-    workers = (*fleet.workers, *(worker for worker in fleet.left if worker.key_name not in served))
+    workers = known_workers(fleet)
     if not workers:
         return ()
     sentences = (_sentence(workers, queue, configured) for queue in sorted(queues))
     return tuple(sentence for sentence in sentences if sentence is not None)
+
+
+def known_workers(fleet: FleetStatus) -> tuple[WorkerStatus, ...]:
+    """Those that are alive, and for keys that nobody serves now those that have lately left them."""
+    served = {worker.key_name for worker in fleet.workers}
+    return (*fleet.workers, *(worker for worker in fleet.left if worker.key_name not in served))
 
 
 def _sentence(workers: Sequence[WorkerStatus], queue: str, configured: Sequence[str]) -> str | None:
@@ -61,7 +66,7 @@ def _why_not(worker: WorkerStatus, queue: str) -> str | None:
         return _long_wait(worker, queue)
     if standing is None and not worker.has_left:
         return None  # one that has left may have done so before the queue was there
-    return _in_words(worker.key)
+    return key_trouble(worker.key)
 
 
 def _long_wait(worker: WorkerStatus, queue: str) -> str | None:
@@ -75,7 +80,8 @@ def _long_wait(worker: WorkerStatus, queue: str) -> str | None:
     return f"waits for {duration_text(left_s)} ({reason[:REASON_CHARACTERS]})"
 
 
-def _in_words(key: KeyStanding) -> str:
+def key_trouble(key: KeyStanding) -> str:
+    """What keeps a key from being used, and until when, as words behind its name."""
     reason = key.reason[:REASON_CHARACTERS]
     if key.state == "disabled":
         return f"is disabled ({reason}); `keyfleet keys enable` ends that" if reason else "is disabled by hand"

@@ -10,6 +10,10 @@ from typing import Any, cast
 import redis
 
 from keyfleet import redis_keys
+from keyfleet.checked_json import is_number
+from keyfleet.config import best_pattern
+from keyfleet.contract import TOO_LARGE_FOR_KEY
+from keyfleet.ledger import model_of
 
 __all__ = ["FleetStatus", "KeyStanding", "LimitStatus", "WorkerStatus", "read_fleet_status"]
 
@@ -56,6 +60,22 @@ class WorkerStatus:
     has_left: bool = False
     models: tuple[str, ...] = ()
 
+    def serves(self, queue: str) -> bool:
+        """Whether its key serves the model of `queue`, which it may not have found yet."""
+        standing = self.standings.get(queue)
+        return standing == "serves" or (standing is None and best_pattern(self.models, model_of(queue)) is not None)
+
+    def wait_s(self, queue: str, now_s: float) -> float | None:
+        """How long until it is likely to start something of `queue` (s); None where that isn't known.
+
+        Nobody knows when a key that was set aside comes back, nor when something comes that a key with small limits
+        can start. A key's rest counts from when it was told, so the estimate is late by a second or so.
+        """
+        reason, until_s = self.waits.get(queue, ("", now_s))
+        if self.key.rest_s is None or reason == TOO_LARGE_FOR_KEY:
+            return None
+        return max(0.0, self.key.rest_s, until_s - now_s)
+
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
@@ -77,6 +97,16 @@ class FleetStatus:
     def serving(self, queue: str) -> int:
         """How many keys serve the model of `queue` now."""
         return len({worker.key_name for worker in self.workers if worker.standings.get(queue) == "serves"})
+
+    def wait_s(self, queue: str, now_s: float) -> float | None:
+        """How long until some key that serves the model of `queue` is likely to start something again (s).
+
+        0.0 where one need not wait, None where nothing is known: no worker serves the model, or none of those that do
+        knows when it can go on. `now_s` is this host's wall clock. How much is ready before a new request isn't
+        counted in: it is the least wait, not the likely one.
+        """
+        waits_s = (worker.wait_s(queue, now_s) for worker in self.workers if worker.serves(queue))
+        return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
 
     def all_keys_refused(self) -> str | None:
         """What the providers say, where they refuse every key; None where one is not refused, or no worker is known."""
@@ -111,13 +141,25 @@ def _worker(text: bytes) -> WorkerStatus | None:
             in_flight=fields["in_flight"],
             slots=fields["slots"],
             short_of_slots=fields["short_of_slots"],
-            waits={queue: (wait[0], now_s + wait[1]) for queue, wait in fields["waits"].items()},
+            waits={queue: (str(wait[0]), now_s + _duration_s(wait[1])) for queue, wait in fields["waits"].items()},
             limits=tuple(LimitStatus(**limit) for limit in fields["limits"]),
             totals=fields["totals"],
-            key=KeyStanding(fields["state"]["name"], fields["state"]["reason"], fields["state"]["rest_s"]),
+            key=_standing(fields["state"]),
             standings=dict(fields["queues"]),
             has_left=fields["has_left"],
             models=tuple(map(str, fields.get("models", ()))),
         )
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def _standing(fields: dict[str, Any]) -> KeyStanding:
+    rest_s = fields["rest_s"]
+    return KeyStanding(str(fields["name"]), str(fields["reason"]), None if rest_s is None else _duration_s(rest_s))
+
+
+def _duration_s(value: Any) -> float:
+    """Raises ValueError for what is no finite number of 0 or more."""
+    if not is_number(value):
+        raise ValueError("expected a duration")
+    return float(value)

@@ -6,6 +6,7 @@ import threading
 
 import redis
 
+from keyfleet.clock import elapsed_s
 from keyfleet.running.fleet_status import FleetStatus, read_fleet_status
 
 __all__ = ["FleetWatch"]
@@ -28,6 +29,8 @@ class FleetWatch:
         self.status = FleetStatus()
         self.known: FleetStatus | None = None
         """The status, or None where the last look has brought none."""
+        self.heard_s: float | None = None
+        """When the broker answered last, on the monotonic clock: while it hangs, `known` grows old."""
         self._thread = threading.Thread(target=self._run, name="keyfleet-fleet-watch", daemon=True)
 
     def start(self) -> None:
@@ -50,7 +53,7 @@ class FleetWatch:
         except redis.RedisError:
             self.known, self.status, self._empty_looks = None, FleetStatus(), 0
         else:
-            self.known = self.status
+            self.known, self.heard_s = self.status, elapsed_s()
             self._empty_looks = 0 if self.status.workers else self._empty_looks + 1
 
     def _run(self) -> None:

@@ -111,6 +111,7 @@ CHAT = "/v1/chat/completions"
 BODY = {"model": "sim-model", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
 with keyfleet.Fleet() as fleet:
     fleet.call(CHAT, BODY)
+    assert "gpt-4o" in [model["id"] for model in fleet.models()]
     job = fleet.submit([BODY] * 5, name="job")
     job.wait()
     assert sum(result.ok for result in job) == 5
