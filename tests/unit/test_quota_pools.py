@@ -10,10 +10,18 @@ from typing import Any
 
 import pytest
 
-from keyfleet.config import Environment, GroupSettings, KeyConfig, ModelLimits, ModelSettings, Provider, SecretReference
+from keyfleet.config import (
+    Environment,
+    GroupSettings,
+    KeyConfig,
+    ModelLimits,
+    ModelSettings,
+    Provider,
+    SecretReference,
+    Unit,
+)
 from keyfleet.config import parse_limits as items
 from keyfleet_workers.binding import KeyBinding, Quota
-from keyfleet_workers.limiter import Unit
 
 ENV = Environment({"KEY": "sk-very-secret-0123456789", "OTHER": "sk-another-one-9876543210"})
 
@@ -171,7 +179,7 @@ def test_a_limit_of_the_organisation_that_is_learned_holds_all_its_models_of_the
     assert len(key.quota("other").limits) == 2
     key.learn("group:org:other", "tokens", 60, 700)
     assert [pool.name for pool in key.quota("other").pools if pool.limits] == ["group:org:other", "project:org:p:*"]
-    assert key.quota("other").largest_cost_tokens() == 700
+    assert key.quota("other").largest_cost().tokens == 700
 
 
 @pytest.fixture

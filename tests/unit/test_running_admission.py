@@ -13,6 +13,7 @@ from keyfleet.batch.lines import InputLine
 from keyfleet.batch.packing import Packing
 from keyfleet.batch.parse import LineFormat, LineParser, ParsedLine
 from keyfleet.config import KeyConfig, ModelLimits, ModelSettings, SecretReference
+from keyfleet.contract import Cost
 from keyfleet.errors import InvalidRequest, RequestFailed
 from keyfleet.running.admission import Admission
 from keyfleet.running.served_models import ServedModels
@@ -36,9 +37,9 @@ def parsed(fields: dict[str, Any], line_format: LineFormat = "bare", url: str | 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello there"}], "max_tokens": 50}
 
 
-def refused_by(served: ServedModels, model: str, cost_tokens: int) -> RequestFailed:
+def refused_by(served: ServedModels, model: str, cost_tokens: int, cost_images: int = 0) -> RequestFailed:
     with pytest.raises(RequestFailed) as caught:
-        served.check(model, cost_tokens)
+        served.check(model, Cost(cost_tokens, cost_images))
     return caught.value
 
 
@@ -98,7 +99,7 @@ def test_a_line_that_no_key_can_run_is_refused_by_its_number(fields: dict[str, A
 
 def test_what_fits_the_largest_limit_exactly_is_admitted_and_one_more_is_not() -> None:
     served = ServedModels([key("small", "100/minute"), key("large", "1000/minute", "5000/hour")], 1.0)
-    served.check("any", 1000)
+    served.check("any", Cost(1000))
     error = refused_by(served, "any", 1010)
     assert error.code == "request_too_large"
     assert str(error) == (
@@ -109,12 +110,12 @@ def test_what_fits_the_largest_limit_exactly_is_admitted_and_one_more_is_not() -
 
 def test_the_share_in_use_and_the_headroom_of_a_key_make_its_limits_smaller() -> None:
     served = ServedModels([key("one", "1000/minute", headroom=0.5)], 0.5)
-    served.check("any", 250)
+    served.check("any", Cost(250))
     assert refused_by(served, "any", 251).code == "request_too_large"
 
 
 def test_a_key_without_token_limits_takes_requests_of_any_size() -> None:
-    ServedModels([key("small", "100/minute"), key("open")], 1.0).check("any", 10**9)
+    ServedModels([key("small", "100/minute"), key("open")], 1.0).check("any", Cost(10**9))
 
 
 def test_only_limits_of_keys_that_serve_the_model_count() -> None:

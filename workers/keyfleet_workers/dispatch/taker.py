@@ -145,8 +145,8 @@ class Taker:
         arguments += [self._key_name, self._ramp_step_ms, ALIVE_MS]
         arguments += [max(most, MOST_REQUESTS), most_inputs, MOST_SHARED_TOKENS, URGENT_PERCENT, URGENT_MS]
         arguments += [len(scopes), len(limits)]
-        counts_tokens = [int(limit.unit == "tokens") for limit in limits]
-        answer = self._script(keys, [*arguments, *as_arguments(limits, self._known_ms(quota, asked_s)), *counts_tokens])
+        arguments += as_arguments(limits, self._known_ms(quota, asked_s))
+        answer = self._script(keys, [*arguments, *(limit.unit for limit in limits)])
         now_ms, wait_ms, blocked, hold, ready_left, taken, impossible, expired, dropped, standings = answer
         packs, malformed = decode_packs(taken)
         hopeless, unreadable = decode_rows(impossible)
@@ -183,5 +183,5 @@ class Taker:
             return
         quota.note_grant(elapsed_s())
         for limit in quota.limits:
-            if any(limit.cost(pack.cost_tokens) for pack in packs):
+            if any(limit.cost(pack.cost) for pack in packs):
                 self._granted_ms[limit.key] = granted_ms
