@@ -103,6 +103,7 @@ def test_settings_say_what_share_may_be_used_and_how_much_windows_are_widened(tm
 def test_a_quota_tells_what_a_request_costs_and_what_can_ever_start() -> None:
     quota = bind(limits=limits(("60/minute",), ("1000/minute", "5000/day"))).quota("m")
     assert quota.costs(Cost(70)) == (1, 70, 70)
+    assert quota.costs(Cost(70, 3)) == (1, 70, 70)
     assert quota.largest_cost() == Cost(1000, UNBOUNDED)
     assert quota.shortest_window_s() == 60.0
     open_quota = bind(limits=None).quota("m")

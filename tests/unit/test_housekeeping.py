@@ -152,6 +152,14 @@ def test_the_largest_cost_that_the_key_can_start_is_told_by_the_servers_clock(
     assert UNBOUNDED > 100
 
 
+def test_the_most_images_that_the_key_can_start_are_told_where_they_are_limited(case: HousekeepingCase) -> None:
+    case.accept("a1", 1)
+    case.binding.learn(case.binding.quota("a1").name, "images", 60, 5)
+    case.beat(says_status=True)
+    until_ms = case.clock.now_ms + CAPACITY_LIFE_MS
+    assert case.client.hgetall(QueueKeys(FLEET, "a1").capacity) == {b"one": f"100/5 {until_ms}".encode()}
+
+
 def test_what_a_worker_said_is_gone_soon_after_it(case: HousekeepingCase) -> None:
     case.accept("a1", 1)
     case.beat(says_status=True)

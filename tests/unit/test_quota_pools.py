@@ -21,7 +21,8 @@ from keyfleet.config import (
     Unit,
 )
 from keyfleet.config import parse_limits as items
-from keyfleet_workers.binding import KeyBinding, Quota
+from keyfleet.contract import Cost
+from keyfleet_workers.binding import UNBOUNDED, KeyBinding, Quota
 
 ENV = Environment({"KEY": "sk-very-secret-0123456789", "OTHER": "sk-another-one-9876543210"})
 
@@ -165,6 +166,16 @@ def test_the_share_that_may_be_used_is_taken_of_learned_limits_too() -> None:
     key = bind(use=0.5, headroom=0.2)
     key.learn(key.quota("m").name, "tokens", 60, 1000)
     assert amounts(key.quota("m")) == {("tokens", 60): 400}
+
+
+def test_limits_of_images_come_with_the_share_that_may_be_used_and_are_learned_like_others() -> None:
+    key = bind(use=0.7, limits=ModelLimits(images=items(["50/minute"])))
+    assert amounts(key.quota("m")) == {("images", 60): 35}
+    assert key.quota("m").largest_cost() == Cost(UNBOUNDED, 35)
+    assert key.quota("m").learner("images") is None
+    key = bind(use=0.7)
+    key.learn(key.quota("m").name, "images", 60, 100)
+    assert amounts(key.quota("m")) == {("images", 60): 70}
 
 
 def test_the_outermost_pool_learns_what_nobody_configured() -> None:

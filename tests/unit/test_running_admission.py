@@ -19,9 +19,11 @@ from keyfleet.running.admission import Admission
 from keyfleet.running.served_models import ServedModels
 
 
-def key(name: str, *tokens: str, model: str | None = None, headroom: float = 0.0) -> KeyConfig:
+def key(
+    name: str, *tokens: str, model: str | None = None, headroom: float = 0.0, images: str | None = None
+) -> KeyConfig:
     items: tuple[RateLimitItem, ...] = tuple(parse(text) for text in tokens)
-    limits = ModelLimits((), items)
+    limits = ModelLimits((), items, (parse(images),) if images else ())
     models = {} if model is None else {model: ModelSettings(limits)}
     return KeyConfig(
         name, SecretReference("${KEY}"), models=models, limits=limits if model is None else None, headroom=headroom
@@ -121,6 +123,42 @@ def test_a_key_without_token_limits_takes_requests_of_any_size() -> None:
 def test_only_limits_of_keys_that_serve_the_model_count() -> None:
     served = ServedModels([key("one", "100/minute", model="a"), key("two", "9000/minute", model="b")], 1.0)
     assert refused_by(served, "a", 101).code == "request_too_large"
+
+
+IMAGES = {"model": "dall-e-2", "prompt": "An otter", "n": 5}
+
+
+def parsed_images(**changed: Any) -> ParsedLine:
+    return parsed({**IMAGES, **changed}, url="/v1/images/generations")
+
+
+def test_a_request_costs_the_images_that_it_makes() -> None:
+    assert Admission(None, None).request(parsed_images()).cost_images == 5
+    assert Admission(None, None).request(parsed(CHAT)).cost_images == 0
+
+
+def test_more_images_than_any_limit_ever_allows_are_refused_and_as_many_are_not() -> None:
+    served = ServedModels([key("small", images="5/minute"), key("large", images="20/minute")], 0.5)
+    assert Admission(served, None).request(parsed_images(n=10)).cost_images == 10
+    with pytest.raises(InvalidRequest) as caught:
+        Admission(served, None).request(parsed_images(n=12))
+    assert (caught.value.code, caught.value.field) == ("request_too_large", "n")
+    assert str(caught.value) == (
+        "line 7: the request costs 12 images, 2 more than the largest limit ever allows "
+        "(10 images of key large, 20 per 1 minute)"
+    )
+
+
+def test_a_key_without_limits_of_images_takes_any_number() -> None:
+    ServedModels([key("small", images="5/minute"), key("open")], 1.0).check("any", Cost(1, 10**9))
+
+
+def test_limits_of_one_key_must_allow_tokens_and_images_together() -> None:
+    served = ServedModels([key("texts", "1000/minute", images="1/minute"), key("images", "10/minute")], 1.0)
+    served.check("any", Cost(1000, 1))
+    served.check("any", Cost(10, 50))
+    error = refused_by(served, "any", 500, 2)
+    assert (error.code, "500 tokens and 2 images" in str(error)) == ("request_too_large", True)
 
 
 def test_keys_are_never_sent_to_an_address_that_stands_in_the_input() -> None:

@@ -10,7 +10,7 @@
 -- ARGV[4]     status JSON
 -- ARGV[5]     key name
 -- ARGV[6]     capacity_life_ms, how long others count on the key: longer than its worker may be away
--- then        per capacity: the largest cost that the key can ever start there ("<tokens>", or "<tokens>/<images>")
+-- then        per capacity: the largest cost that the key can ever start there (capacity.lua)
 -- Returns     1
 local until_ms = string.format('%.0f', tonumber(ARGV[2]) + tonumber(ARGV[3]))
 redis.call('ZADD', KEYS[1], until_ms, ARGV[1])

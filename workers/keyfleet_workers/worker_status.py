@@ -133,5 +133,5 @@ class WorkerStatus:
 
 
 def _as_text(largest: Cost) -> str:
-    """The largest cost that a key can ever start, as `take.lua` reads it."""
+    """The largest cost that a key can ever start, as `capacity.lua` reads it."""
     return f"{largest.tokens}" if largest.images >= UNBOUNDED else f"{largest.tokens}/{largest.images}"

@@ -1,10 +1,10 @@
 -- flags: allow-oom
 -- take: reserve quota and lease the longest run of ready requests that this key may start now, urgent before bulk.
--- Joined behind queue.lua (the ledger), window.lua and ramp.lua (the limiter): the one place where both meet.
+-- Joined behind queue.lua (the ledger), capacity.lua, window.lua and ramp.lua (the limiter): the one place where both
+-- meet.
 --
 -- KEYS[1..9]  the queue (queue.lua)
--- KEYS[10]    capacity, hash: key name -> "<largest cost it can ever start> <until_ms>"; a cost is "<tokens>", or
---             "<tokens>/<images>" where its images are limited too
+-- KEYS[10]    capacity (capacity.lua)
 -- KEYS[11]    lost, hash: key name -> until when (ms) it doesn't serve this queue's model
 -- KEYS[12]    ramp, hash of the quota pool: the share of its limits that it may use, and since when (ms)
 -- KEYS[13]    callers, zset: jobs whose outcomes somebody waits for right now, by when (ms) each was heard last
@@ -110,31 +110,16 @@ local function can_ever_fit(costs)
   return true
 end
 
-local CAPACITY = '^(%d+)/?(%d*) (%d+)$'
-
-local function fits_some_key(entry)
-  for _, capacity in ipairs(redis.call('HVALS', KEYS[10])) do
-    local tokens, images, until_ms = string.match(capacity, CAPACITY)
-    if tokens and tonumber(tokens) >= entry.tokens and (tonumber(images) or entry.images) >= entry.images
-      and tonumber(until_ms) >= now_ms then return true end
-  end
-  return false
-end
-
 local LEAST_INPUTS = 32 -- no call for fewer requests where more are ready
 local CALLS_SHARE = 8 -- one take uses at most this part of the calls that a limit has left
 
 -- How many requests share a call: what is ready, spread over the calls that may begin now at all keys together, so that
 -- they run side by side. Where few calls are left, each carries more.
 local function spread_inputs()
-  local calls, keys = most, 0
+  local calls, keys = most, count_keys(KEYS[10], now_ms)
   for index, window in ipairs(windows) do
     local left = window.open_amount - window.total - window.foreign
     if units[index] == 'requests' then calls = math.min(calls, math.floor(left / CALLS_SHARE)) end
-  end
-  for _, capacity in ipairs(redis.call('HVALS', KEYS[10])) do
-    local _, _, until_ms = string.match(capacity, CAPACITY)
-    if until_ms and tonumber(until_ms) >= now_ms then keys = keys + 1 end
   end
   return math.max(LEAST_INPUTS, math.ceil(ready_left / (math.max(calls, 1) * math.max(keys, 1))))
 end
@@ -228,7 +213,7 @@ local function consider(request)
   local costs = costs_of(entry)
   if not can_ever_fit(costs) then
     passed = passed + 1
-    if now_ms - accepted_ms >= tonumber(ARGV[5]) and not fits_some_key(entry) then
+    if now_ms - accepted_ms >= tonumber(ARGV[5]) and not fits_some_key(KEYS[10], tokens, images, now_ms) then
       hopeless[#hopeless + 1] = entry
     end
     return passed >= lookahead

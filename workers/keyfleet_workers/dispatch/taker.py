@@ -27,6 +27,8 @@ from keyfleet_workers.quota_pools import Quota
 
 __all__ = ["Grant", "TakeResult", "Taker"]
 
+LUA_PACKAGE = "keyfleet_workers.dispatch"
+
 MOST_REQUESTS = 2048
 """Most requests of one take, which bounds how long the server is at it; and so of one call."""
 
@@ -118,9 +120,8 @@ class Taker:
         self._ramp_step_ms = ramp_step_ms
         self._numbers = itertools.count()
         self._granted_ms: dict[str, int] = {}
-        source = load_source(
-            QUEUE_LUA, WINDOW_LUA, RAMP_LUA, ("keyfleet_workers.dispatch", "take.lua"), declare_flags=declare_flags
-        )
+        own = ((LUA_PACKAGE, name) for name in ("capacity.lua", "take.lua"))
+        source = load_source(QUEUE_LUA, WINDOW_LUA, RAMP_LUA, *own, declare_flags=declare_flags)
         self._script = Script(client, source)
 
     def take(self, queue: str, quota: Quota, most: int, *, most_inputs: int = MOST_REQUESTS) -> TakeResult:
