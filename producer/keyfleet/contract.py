@@ -12,6 +12,7 @@ __all__ = [
     "STREAM_BROKEN",
     "TOO_LARGE_FOR_KEY",
     "AttemptError",
+    "Cost",
     "Outcome",
     "Request",
 ]
@@ -36,15 +37,27 @@ REASON_CHARACTERS = 160
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What a request takes of limits beside the call itself: tokens of prompt and allowed output, and images made."""
+
+    tokens: int
+    images: int = 0
+
+    def describe(self) -> str:
+        """In words: `120 tokens`, `40 tokens and 2 images`."""
+        return f"{self.tokens} tokens" + (f" and {self.images} images" if self.images else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One API call to be made.
 
     `id` is unique within its job (a file's line number, in decimal). `body` is the JSON text that is sent as it
-    stands. `cost_tokens` is prompt plus allowed output. `context` is the caller's own and comes back with the
-    outcome (for files: `custom_id`, `metadata`); it must be JSON and is never sent. `start_within_ms` is how long
-    after its acceptance it may still be started (0: for ever); later it ends with DEADLINE_EXCEEDED, unpaid. `pack`
-    names what one call may carry together (empty: it is sent alone). `streams`: its answer comes in pieces, as the
-    provider sends them; for callers alone.
+    stands. `cost_tokens` is prompt plus allowed output, `cost_images` how many images it makes. `context` is the
+    caller's own and comes back with the outcome (for files: `custom_id`, `metadata`); it must be JSON and is never
+    sent. `start_within_ms` is how long after its acceptance it may still be started (0: for ever); later it ends with
+    DEADLINE_EXCEEDED, unpaid. `pack` names what one call may carry together (empty: it is sent alone). `streams`: its
+    answer comes in pieces, as the provider sends them; for callers alone.
     """
 
     id: str
@@ -57,6 +70,7 @@ class Request:
     start_within_ms: int = 0
     pack: str = ""
     streams: bool = False
+    cost_images: int = 0
 
 
 @dataclass(frozen=True, slots=True)

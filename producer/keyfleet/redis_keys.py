@@ -261,7 +261,7 @@ class QueueKeys:
 
     @property
     def capacity(self) -> str:
-        """Hash: key name to the largest cost (tokens) that the key can ever start here, with an expiry time (ms)."""
+        """Hash: key name to the largest cost (tokens, images) that the key can ever start here, and until when (ms)."""
         return self._key("capacity")
 
     @property

@@ -142,6 +142,7 @@ class CallCase:
         self.grant = Grant(Quota("quota", limits), 5000, clock.now_s, left, foreign)
         self.attempts: tuple[AttemptError, ...] = ()
         self.options = JobOptions()
+        self.cost_images = 0
         delivery = cast(Delivery, self)
         learner = cast(LimitLearner, self)
         if learns_on is not None:
@@ -215,6 +216,7 @@ class CallCase:
             *("job:1", "token", COST, b"header\n" + body, "/v1/completions", "m", body, {}),
             options=self.options,
             attempts=self.attempts,
+            cost_images=self.cost_images,
         )
 
     @property

@@ -17,8 +17,9 @@ from keyfleet.config import (
     Settings,
     parse_limits,
 )
+from keyfleet.contract import Cost
 from keyfleet.errors import ConfigurationError
-from keyfleet_workers.binding import UNBOUNDED_TOKENS, KeyBinding
+from keyfleet_workers.binding import UNBOUNDED, KeyBinding
 
 SECRET = "sk-very-secret-0123456789"
 OTHER = "sk-another-one-9876543210"
@@ -101,12 +102,13 @@ def test_settings_say_what_share_may_be_used_and_how_much_windows_are_widened(tm
 
 def test_a_quota_tells_what_a_request_costs_and_what_can_ever_start() -> None:
     quota = bind(limits=limits(("60/minute",), ("1000/minute", "5000/day"))).quota("m")
-    assert quota.costs(70) == (1, 70, 70)
-    assert quota.largest_cost_tokens() == 1000
+    assert quota.costs(Cost(70)) == (1, 70, 70)
+    assert quota.costs(Cost(70, 3)) == (1, 70, 70)
+    assert quota.largest_cost() == Cost(1000, UNBOUNDED)
     assert quota.shortest_window_s() == 60.0
     open_quota = bind(limits=None).quota("m")
-    assert open_quota.costs(70) == ()
-    assert open_quota.largest_cost_tokens() == UNBOUNDED_TOKENS
+    assert open_quota.costs(Cost(70)) == ()
+    assert open_quota.largest_cost() == Cost(UNBOUNDED, UNBOUNDED)
     assert open_quota.guard_s() == open_quota.shortest_window_s() == float("inf")
 
 

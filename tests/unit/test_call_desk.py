@@ -19,7 +19,7 @@ from keyfleet.jobs import cancel_job
 from keyfleet.jobs.listing import read_records
 from keyfleet.running.accepting import LOOK_S
 from keyfleet.running.fleet_status import FleetStatus, KeyStanding, WorkerStatus
-from support.desk_case import BODY, CHAT, FLEET, DeskCase
+from support.desk_case import BODY, CHAT, FLEET, QUEUE, DeskCase
 from support.events import wait_until
 
 if TYPE_CHECKING:
@@ -41,6 +41,15 @@ def test_a_call_is_an_urgent_request_whose_outcome_comes_back(case: DeskCase) ->
     assert (outcome.ok, outcome.body, outcome.key_name) == (True, b'{"a": 1}', "one")
     assert (case.desk.waiting, case.requests()) == (0, [])
     wait_until(lambda: not case.client.xlen(redis_keys.job_outcomes(FLEET, case.record().job_id)), "it is trimmed")
+
+
+def test_a_call_that_makes_images_costs_their_number(case: DeskCase) -> None:
+    body = b'{"model": "%s", "prompt": "An otter", "n": 3}' % QUEUE.encode()
+    call = case.desk.begin("/v1/images/generations", body, CallTerms())
+    wait_until(lambda: call.is_accepted, "the call is accepted")
+    assert call.request.cost_images == 3
+    (place,) = cast("list[bytes]", case.client.hvals(case.keys.places))
+    assert place.split()[6:] == [b"3"]
 
 
 def test_calls_of_bulk_priority_overtake_nobody(case: DeskCase) -> None:

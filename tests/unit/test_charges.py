@@ -154,3 +154,29 @@ def test_configured_limits_are_not_replaced_by_what_headers_tell(clock: CallCloc
     case.run()
     found = {(limit.unit, limit.amount) for limit in case.binding.quota("m").limits}
     assert found == {("requests", 30), ("tokens", 500)}
+
+
+IMAGE_LIMITS = (*MINUTE_LIMITS, QuotaLimit("i", "images", 20, 60_000, 100))
+
+
+def test_images_are_charged_as_they_were_reserved_whatever_the_answers_tokens(clock: CallClock) -> None:
+    case = CallCase(clock, limits=IMAGE_LIMITS, provider="compatible", refunds=True)
+    case.cost_images = 3
+    case.provider.document = {"data": [{}], "usage": {"total_tokens": 10}}
+    case.run()
+    assert case.settlements() == [Settlement(5000, 5000, (1, COST, 3), (0, 10 - COST, 0))]
+
+
+def test_the_images_of_a_call_that_was_never_sent_are_given_back(clock: CallClock) -> None:
+    case = CallCase(clock, limits=IMAGE_LIMITS)
+    case.cost_images = 3
+    case.runner.stopping.set()
+    case.run()
+    assert case.settlements() == [Settlement(5000, 5000, (1, COST, 3), (-1, -COST, -3))]
+
+
+def test_fewer_images_left_at_the_provider_than_here_are_taken_over(clock: CallClock) -> None:
+    case = CallCase(clock, limits=IMAGE_LIMITS, left=(50, 700, 15), foreign=(0, 0, 0))
+    case.provider.headers |= {"x-ratelimit-limit-images": "20", "x-ratelimit-remaining-images": "14"}
+    case.run()
+    assert case.corrections() == [Correction(5000, 15, 14, None)]

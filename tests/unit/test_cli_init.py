@@ -54,6 +54,13 @@ def test_the_file_reads_back_as_the_keys_that_were_found(directory: Path) -> Non
     assert written(directory, **FOUND) == environment_keys(Environment(FOUND))
 
 
+def test_a_limit_of_images_is_written_like_the_others(directory: Path) -> None:
+    variables = {**FOUND, "KEYFLEET_IMAGES_PER_MINUTE": "50"}
+    run(**variables)
+    assert "    images: [50/minute]" in (directory / "keys.yaml").read_text(encoding="utf-8")
+    assert written(directory, **variables) == environment_keys(Environment(variables))
+
+
 def test_the_file_holds_references_and_no_value_that_might_be_secret(directory: Path) -> None:
     result = run(**FOUND)
     text = (directory / "keys.yaml").read_text(encoding="utf-8")

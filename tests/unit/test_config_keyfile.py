@@ -199,6 +199,13 @@ def test_a_section_without_limits_takes_those_of_the_environment(tmp_path: Path)
     assert second.pools_for("any")[0].limits == ModelLimits(parse_limits(["77/minute"]))
 
 
+def test_every_section_takes_the_limit_of_images_of_the_environment(tmp_path: Path) -> None:
+    first, second = load(tmp_path, OPENAI_MANAGER, KEYFLEET_IMAGES_PER_MINUTE="5")
+    images = parse_limits(["5/minute"])
+    assert first.limits == ModelLimits(parse_limits(["10/minute"]), parse_limits(["40000/minute"]), images)
+    assert second.limits == ModelLimits(images=images)
+
+
 def test_a_section_of_another_name_is_passed_over_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,8 +19,8 @@ def load(tmp_path: Path, text: str) -> tuple[KeyConfig, ...]:
     return load_keys_file(path, Environment({}))
 
 
-def limits(requests: tuple[str, ...] = (), tokens: tuple[str, ...] = ()) -> ModelLimits:
-    return ModelLimits(parse_limits(requests), parse_limits(tokens))
+def limits(requests: tuple[str, ...] = (), tokens: tuple[str, ...] = (), images: tuple[str, ...] = ()) -> ModelLimits:
+    return ModelLimits(parse_limits(requests), parse_limits(tokens), parse_limits(images))
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,20 @@ def test_models_and_groups_take_them_as_well(tmp_path: Path) -> None:
     assert key.group_settings.limits == limits(("9/minute",))
 
 
+def test_limits_of_images_stand_wherever_others_do(tmp_path: Path) -> None:
+    text = "groups: {g: {ipm: 9}}\n" + KEY + "  group: g\n  models: {a: {ipm: 50, ipd: 1k}, b: {images: [5/second]}}\n"
+    (key,) = load(tmp_path, text)
+    assert key.models["a"].limits == limits(images=("50/minute", "1000/day"))
+    assert key.models["b"].limits == limits(images=("5/second",))
+    assert key.group_settings is not None
+    assert key.group_settings.limits == limits(images=("9/minute",))
+
+
+def test_limits_of_images_at_the_key_replace_those_of_the_defaults_and_no_others(tmp_path: Path) -> None:
+    (key,) = load(tmp_path, "defaults: {ipm: 5, ipd: 6, rpm: 7}\n" + KEY + "  images: 8/hour\n")
+    assert key.limits == limits(("7/minute",), (), ("8/hour",))
+
+
 def test_any_limit_of_requests_at_the_key_replaces_those_of_the_defaults(tmp_path: Path) -> None:
     defaults = "defaults: {requests: [5/minute, 6/day], tpm: 7}\n"
     replaced, removed, kept = load(
@@ -89,6 +103,8 @@ def test_any_limit_of_requests_at_the_key_replaces_those_of_the_defaults(tmp_pat
     ("text", "line_number", "message"),
     [
         (KEY + "  rpm: 5\n  requests: [9/day, 7/minute]\n", 5, "`requests` and `rpm` both limit the requests per 60 s"),
+        (KEY + "  images: 5/minute\n  ipm: 7\n", 5, "`ipm` and `images` both limit the images per 60 s"),
+        (KEY + "  models: {o1: }\n  ipd: 5\n", 5, "`ipd` beside `models`; expected the limits at each model"),
         (KEY + "  tokens: 5/day\n  tpd: 7\n", 5, "`tpd` and `tokens` both limit the tokens per 86400 s"),
         (KEY + "  rpm: 5/minute\n", 4, "`rpm`: expected an amount such as 500, 450k or 1.5M"),
         (KEY + "  tpm: [5]\n", 4, "`tpm`: expected one value"),

@@ -167,6 +167,11 @@ def test_limits_of_the_environment_hold_for_each_key(tmp_path: Path, requests: s
     assert key.pools_for("any")[0].limits == ModelLimits(parse_limits(["1500/minute"]), parse_limits(["250000/minute"]))
 
 
+def test_a_limit_of_images_of_the_environment_holds_for_each_key_too(tmp_path: Path) -> None:
+    (key,) = find(tmp_path, OPENAI_API_KEY=SECRET, KEYFLEET_IMAGES_PER_MINUTE="50").keys
+    assert key.limits == ModelLimits(images=parse_limits(["50/minute"]))
+
+
 def test_without_variables_for_limits_they_are_learned(tmp_path: Path) -> None:
     (key,) = find(tmp_path, OPENAI_API_KEY=SECRET).keys
     assert key.pools_for("any")[0].limits is None
@@ -188,6 +193,11 @@ def test_limits_given_as_options_hold_for_each_key_of_the_environment(tmp_path: 
     variables = {"OPENAI_API_KEY": SECRET, "REQUESTS_PER_MIN_LIMIT": "1", "TOKENS_PER_MIN_LIMIT": "9"}
     (key,) = limited(tmp_path, 1500.5, None, variables)
     assert key.limits == ModelLimits(parse_limits(["1500/minute"]), parse_limits(["9/minute"]))
+
+
+def test_limits_given_as_options_leave_those_of_images_as_they_are(tmp_path: Path) -> None:
+    (key,) = limited(tmp_path, 20, None, {"OPENAI_API_KEY": SECRET, "KEYFLEET_IMAGES_PER_MINUTE": "5"})
+    assert key.limits == ModelLimits(parse_limits(["20/minute"]), (), parse_limits(["5/minute"]))
 
 
 def test_limits_given_as_options_replace_those_of_the_minute_in_a_file_and_keep_the_others(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 import redis
 
 from keyfleet import redis_keys
+from keyfleet.contract import Cost
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.fleet_status import read_fleet_status
 from keyfleet_workers import housekeeping as housekeeping_module
-from keyfleet_workers.binding import UNBOUNDED_TOKENS
+from keyfleet_workers.binding import UNBOUNDED
 from keyfleet_workers.holds import Hold, KeyState
 from keyfleet_workers.housekeeping import Housekeeping
 from keyfleet_workers.worker_status import CAPACITY_LIFE_MS, LEFT_LIFE_MS, STATUS_LIFE_MS
@@ -93,7 +94,7 @@ def test_a_request_that_three_workers_were_lost_with_is_given_up(case: Housekeep
 def test_the_status_says_what_a_producer_reads(case: HousekeepingCase) -> None:
     case.accept("a1", 1)
     quota = case.binding.quota("a1")
-    case.storage.reserve(quota.limits, [quota.costs(25)])
+    case.storage.reserve(quota.limits, [quota.costs(Cost(25))])
     case.waits.note("a1", "60 requests per 60 s", 30.0)
     case.beat(says_status=True)
     (worker,) = read_fleet_status(case.client, FLEET).workers
@@ -148,7 +149,15 @@ def test_the_largest_cost_that_the_key_can_start_is_told_by_the_servers_clock(
     assert case.client.hgetall(QueueKeys(FLEET, "b1").capacity) == {}
     until_ms = case.clock.now_ms + STATUS_LIFE_MS
     assert case.client.zscore(redis_keys.workers(FLEET), case.housekeeping.worker_id) == until_ms
-    assert UNBOUNDED_TOKENS > 100
+    assert UNBOUNDED > 100
+
+
+def test_the_most_images_that_the_key_can_start_are_told_where_they_are_limited(case: HousekeepingCase) -> None:
+    case.accept("a1", 1)
+    case.binding.learn(case.binding.quota("a1").name, "images", 60, 5)
+    case.beat(says_status=True)
+    until_ms = case.clock.now_ms + CAPACITY_LIFE_MS
+    assert case.client.hgetall(QueueKeys(FLEET, "a1").capacity) == {b"one": f"100/5 {until_ms}".encode()}
 
 
 def test_what_a_worker_said_is_gone_soon_after_it(case: HousekeepingCase) -> None:

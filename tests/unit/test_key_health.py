@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from keyfleet.config import SecretReference
+from keyfleet.contract import Cost
 from keyfleet.ledger import Finish, Retry
 from keyfleet_workers.dispatch.delivery import HandBack
 from keyfleet_workers.dispatch.key_health import ALONE_GRACE_S, ALONE_LOOK_MS, MODEL_REST_MS
@@ -190,10 +191,19 @@ def test_what_azure_will_never_take_goes_to_a_key_with_a_larger_limit(clock: Cal
     assert [(said.unit, said.amount, said.window_s) for said in case.ceilings] == [("tokens", COST - 1, 60)]
 
 
+def test_more_images_than_the_keys_limit_go_to_another_key_and_the_limit_is_learned(case: CallCase) -> None:
+    case.cost_images = 4
+    message = "Rate limit reached for m on input-images per min: Limit 5, Used 0, Requested 6."
+    result = answer(case, 429, error("rate_limit_exceeded", message, type="input-images"))
+    assert result == HandBack("job:1", "token", Cost(COST, 6))
+    (said,) = case.ceilings
+    assert (said.unit, said.amount, said.window_s) == ("images", 5, 60)
+
+
 def test_a_request_larger_than_the_keys_limit_goes_to_another_key_and_the_limit_is_learned(case: CallCase) -> None:
     message = "Request too large for m on tokens per min (TPM): Limit 30000, Requested 31538."
     result = answer(case, 429, error("rate_limit_exceeded", message, type="tokens"))
-    assert result == HandBack("job:1", "token", 31_538)
+    assert result == HandBack("job:1", "token", Cost(31_538))
     assert case.rests == []
     (said,) = case.ceilings
     assert (said.unit, said.amount, said.window_s) == ("tokens", 30_000, 60)

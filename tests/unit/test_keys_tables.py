@@ -123,3 +123,9 @@ def test_a_document_holds_everything_and_is_json() -> None:
     assert (document["workers"], document["in_flight"], document["models"]) == ({"h1": 2}, 7, ["m", "n*"])
     (limit,) = document["limits"]
     assert (limit["used"], limit["left"], limit["configured"]) == (2_000_500, 0, False)
+
+
+def test_a_limit_of_images_is_shown_like_the_others(shown: Show) -> None:
+    images = LimitView("pool:m", ("m",), "images", 50, 60, 8, True)
+    assert shown(view(limits=(images,)))[1] == "one ready 50 images/min 8 42 none m, n*"
+    assert key_document(view(limits=(images,)))["limits"][0]["unit"] == "images"

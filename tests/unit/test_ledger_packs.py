@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyfleet.contract import AttemptError
+from keyfleet.contract import AttemptError, Cost
 from keyfleet.ledger import Reaped, Retry, Transitions
 from keyfleet_workers.quota_pools import Quota
 from support.take_case import LEASE_MS, TakeCase, calls, ids
@@ -61,7 +61,7 @@ def test_a_request_that_goes_back_to_be_sent_alone_is(ledger: Ledger) -> None:
 def test_a_new_cost_leaves_the_pack_as_it_was_and_a_new_pack_the_cost(ledger: Ledger) -> None:
     ledger.accept(10, 20, pack="a:9")
     taken = ledger.take_pairs()
-    ledger.transitions.hand_back("q", taken, costs=[15, None], packs=[None, "b:3"])
+    ledger.transitions.hand_back("q", taken, costs=[Cost(15), None], packs=[None, "b:3"])
     found = [(one.cost_tokens, one.pack) for one in ledger.take(UNLIMITED).taken]
     assert found == [(15, "a:9"), (20, "b:3")]
 

@@ -12,6 +12,7 @@ from keyfleet.ledger import Finish, JobLedger, JobOptions, Transitions
 from keyfleet.ledger.job_record import ALIVE_MS
 from keyfleet.ledger.pieces import Piece, StreamHead
 from keyfleet.ledger.transitions import LEASE_PASSED, NOBODY_WAITS, UNKNOWN, OutgoingPiece
+from keyfleet_workers.dispatch.taker import TakeResult
 from support.take_case import TakeCase, quota
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ class StreamCase(TakeCase):
         self.job.open(begins=True)
         self.job.say_alive()
         self.job.accept(QUEUE, [Request("1", "/v1/x", "m", b"{}", 1, urgent=True, streams=True)])
-        (self.taken,) = self.take().taken
+        (self.taken,) = self.take_again().taken
         self.transitions = Transitions(self.client, "f", lease_ms=30_000, declare_flags=False)
 
-    def take(self):  # type: ignore[no-untyped-def] # the parent's has options that don't matter here
-        return self.taker.take(QUEUE, quota(), 8)
+    def take_again(self) -> TakeResult:
+        return self.take(quota(), 8)
 
     def send(self, number: int, body: bytes = b"data: 1\n\n", token: str | None = None) -> int:
         head = HEAD if number == 1 else None
@@ -90,20 +91,20 @@ def test_nothing_is_passed_on_under_another_lease_or_of_a_request_that_is_over(c
 def test_an_answer_that_has_begun_is_never_begun_again(case: StreamCase) -> None:
     case.send(1)
     case.transitions.hand_back(QUEUE, [(case.taken.key, case.taken.token)])
-    found = case.take()
+    found = case.take_again()
     assert (found.packs, [one.key for one in found.expired]) == ((), [case.taken.key])
 
 
 def test_one_that_has_not_begun_is(case: StreamCase) -> None:
     case.send(0)
     case.transitions.hand_back(QUEUE, [(case.taken.key, case.taken.token)])
-    assert [one.key for one in case.take().taken] == [case.taken.key]
+    assert [one.key for one in case.take_again().taken] == [case.taken.key]
 
 
 def test_a_request_that_its_caller_gives_up_is_never_started_again(case: StreamCase) -> None:
     case.job.withdraw(QUEUE, ["1"], gives_up=True)
     case.transitions.hand_back(QUEUE, [(case.taken.key, case.taken.token)])
-    found = case.take()
+    found = case.take_again()
     assert (found.packs, len(found.expired)) == ((), 1)
 
 

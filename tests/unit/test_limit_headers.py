@@ -37,6 +37,15 @@ def test_openais_headers_are_read_whoever_sends_them(provider: Provider) -> None
     )
 
 
+def test_limits_of_images_are_read_beside_the_others() -> None:
+    # https://github.com/openai/openai-java/pull/1039
+    headers = openai_headers("images", 50, 42, "1s") | openai_headers("requests", 500, 499, "120ms")
+    assert limit_reports("openai", HTTPHeaderDict(headers), now_s=NOW_S) == (
+        LimitReport("requests", 500, 499, 120, 60),
+        LimitReport("images", 50, 42, 1000, 60),
+    )
+
+
 def test_headers_are_read_whatever_the_case_of_their_names() -> None:
     headers = HTTPHeaderDict({"X-RateLimit-Limit-Requests": "60", "X-Ratelimit-Remaining-Requests": "0"})
     assert limit_reports("openai", headers, now_s=NOW_S) == (LimitReport("requests", 60, 0, None, 60),)

@@ -164,3 +164,12 @@ def test_a_broker_that_is_away_keeps_nobody_from_learning(client: redis.Redis, m
     monkeypatch.setattr(client, "pipeline", fail)
     host.learner.note(host.binding.quota("m"), REPORTS, is_success=True)
     assert host.limits() == [("requests", 60, 60), ("tokens", 1000, 60)]
+
+
+def test_limits_of_images_are_learned_and_known_to_all_hosts(client: redis.Redis) -> None:
+    host, other = Host(client), Host(client)
+    host.learner.note(host.binding.quota("m"), (LimitReport("images", 50, 49, None, 60),), is_success=True)
+    host.learner.note_ceiling(host.binding.quota("m"), SaidLimit("images", 5, 1, 6))
+    other.binding.quota("m")
+    other.learner.refresh()
+    assert host.limits() == other.limits() == [("images", 50, 60), ("images", 5, 1)]

@@ -62,7 +62,7 @@ def test_a_surcharge_may_carry_the_window_above_its_amount_and_then_nothing_is_g
     granted_ms = window.grant(90)
     window.settle(granted_ms, granted_ms, 90, 60)
     assert window.used() == 150
-    assert window.storage.reserve([window.limit], [[0]]).granted == 0
+    assert window.storage.reserve([window.limit], [[1]]).granted == 0
     assert window.wait_ms(1) == 1001
     window.clock.advance_ms(1001)
     assert window.grant(100)

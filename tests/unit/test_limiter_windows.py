@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import redis
 from limits import parse
 
+from keyfleet.contract import Cost
 from keyfleet_workers.limiter import ExactRedisStorage, QuotaLimit, Reservation, guard_for_ms
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def test_a_limit_of_an_item_keeps_its_unit_window_and_share() -> None:
     quota = QuotaLimit.of_item("q", "tokens", parse("200000/minute"), 140_000)
     assert (quota.amount, quota.window_ms, quota.guard_ms) == (140_000, 60_000, 150)
     assert quota.describe() == "140000 tokens per 60 s"
-    assert (quota.cost(77), limit(1).cost(77)) == (77, 1)
+    assert (quota.cost(Cost(77, 3)), limit(1).cost(Cost(77, 3))) == (77, 1)
 
 
 def test_limits_of_one_quota_with_other_units_or_windows_are_other_windows() -> None:
@@ -193,3 +194,10 @@ def test_limits_of_one_quota_with_other_units_or_windows_are_other_windows() -> 
         QuotaLimit.of_item("r", "requests", parse("1/day"), 1).key,
     }
     assert len(keys) == 4
+
+
+def test_a_cost_of_nothing_fits_a_window_that_is_full(stand_in: StandIn) -> None:
+    storage, full, other = storage_on(stand_in.client()), limit(5), limit(100, key="other")
+    assert storage.reserve([full], [[5]]).granted == 1
+    assert storage.reserve([full, other], [[0, 1], [1, 1]]).granted == 1
+    assert [wait_ms for _, wait_ms in storage.inspect([full, full], [0, 1])] == [0, 1001]

@@ -85,6 +85,15 @@ def test_keys_of_the_environment_come_first_and_stay_there(monkeypatch: pytest.M
     ]
 
 
+def test_the_limit_of_images_of_the_environment_holds_unless_a_key_has_limits_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KEYFLEET_IMAGES_PER_MINUTE", "7")
+    own = {"api_key": "sk-2", "name": "mine", "images": "5/second"}
+    append_auth_from_config(config_dicts=[{"api_key": "sk-1"}, own])
+    assert keys_in_use() == [{"name": "auth1", "api_key": "sk-1", "ipm": 7}, own]
+
+
 def test_dictionaries_may_have_limits_and_fields_of_a_keys_file() -> None:
     given: list[dict[str, Any]] = [
         {"api_key": "sk-1", "proxy": None, "requests_per_min": 5},

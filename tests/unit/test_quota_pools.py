@@ -10,10 +10,19 @@ from typing import Any
 
 import pytest
 
-from keyfleet.config import Environment, GroupSettings, KeyConfig, ModelLimits, ModelSettings, Provider, SecretReference
+from keyfleet.config import (
+    Environment,
+    GroupSettings,
+    KeyConfig,
+    ModelLimits,
+    ModelSettings,
+    Provider,
+    SecretReference,
+    Unit,
+)
 from keyfleet.config import parse_limits as items
-from keyfleet_workers.binding import KeyBinding, Quota
-from keyfleet_workers.limiter import Unit
+from keyfleet.contract import Cost
+from keyfleet_workers.binding import UNBOUNDED, KeyBinding, Quota
 
 ENV = Environment({"KEY": "sk-very-secret-0123456789", "OTHER": "sk-another-one-9876543210"})
 
@@ -159,6 +168,16 @@ def test_the_share_that_may_be_used_is_taken_of_learned_limits_too() -> None:
     assert amounts(key.quota("m")) == {("tokens", 60): 400}
 
 
+def test_limits_of_images_come_with_the_share_that_may_be_used_and_are_learned_like_others() -> None:
+    key = bind(use=0.7, limits=ModelLimits(images=items(["50/minute"])))
+    assert amounts(key.quota("m")) == {("images", 60): 35}
+    assert key.quota("m").largest_cost() == Cost(UNBOUNDED, 35)
+    assert key.quota("m").learner("images") is None
+    key = bind(use=0.7)
+    key.learn(key.quota("m").name, "images", 60, 100)
+    assert amounts(key.quota("m")) == {("images", 60): 70}
+
+
 def test_the_outermost_pool_learns_what_nobody_configured() -> None:
     key = in_project()
     assert [key.quota("m1").learner(unit) for unit in ("requests", "tokens")] == [None, None]
@@ -171,7 +190,7 @@ def test_a_limit_of_the_organisation_that_is_learned_holds_all_its_models_of_the
     assert len(key.quota("other").limits) == 2
     key.learn("group:org:other", "tokens", 60, 700)
     assert [pool.name for pool in key.quota("other").pools if pool.limits] == ["group:org:other", "project:org:p:*"]
-    assert key.quota("other").largest_cost_tokens() == 700
+    assert key.quota("other").largest_cost().tokens == 700
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ NOW_S = 1_700_000_000.0
         # https://platform.openai.com/docs/guides/rate-limits: x-ratelimit-* headers
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, 360_000),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "120ms"}, 120),
+        ({"x-ratelimit-remaining-images": "0", "x-ratelimit-reset-images": "12s"}, 12_000),
         (
             {
                 "x-ratelimit-remaining-requests": "0",

@@ -13,14 +13,17 @@ from keyfleet.batch.lines import InputLine
 from keyfleet.batch.packing import Packing
 from keyfleet.batch.parse import LineFormat, LineParser, ParsedLine
 from keyfleet.config import KeyConfig, ModelLimits, ModelSettings, SecretReference
+from keyfleet.contract import Cost
 from keyfleet.errors import InvalidRequest, RequestFailed
 from keyfleet.running.admission import Admission
 from keyfleet.running.served_models import ServedModels
 
 
-def key(name: str, *tokens: str, model: str | None = None, headroom: float = 0.0) -> KeyConfig:
+def key(
+    name: str, *tokens: str, model: str | None = None, headroom: float = 0.0, images: str | None = None
+) -> KeyConfig:
     items: tuple[RateLimitItem, ...] = tuple(parse(text) for text in tokens)
-    limits = ModelLimits((), items)
+    limits = ModelLimits((), items, (parse(images),) if images else ())
     models = {} if model is None else {model: ModelSettings(limits)}
     return KeyConfig(
         name, SecretReference("${KEY}"), models=models, limits=limits if model is None else None, headroom=headroom
@@ -36,9 +39,9 @@ def parsed(fields: dict[str, Any], line_format: LineFormat = "bare", url: str | 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello there"}], "max_tokens": 50}
 
 
-def refused_by(served: ServedModels, model: str, cost_tokens: int) -> RequestFailed:
+def refused_by(served: ServedModels, model: str, cost_tokens: int, cost_images: int = 0) -> RequestFailed:
     with pytest.raises(RequestFailed) as caught:
-        served.check(model, cost_tokens)
+        served.check(model, Cost(cost_tokens, cost_images))
     return caught.value
 
 
@@ -98,7 +101,7 @@ def test_a_line_that_no_key_can_run_is_refused_by_its_number(fields: dict[str, A
 
 def test_what_fits_the_largest_limit_exactly_is_admitted_and_one_more_is_not() -> None:
     served = ServedModels([key("small", "100/minute"), key("large", "1000/minute", "5000/hour")], 1.0)
-    served.check("any", 1000)
+    served.check("any", Cost(1000))
     error = refused_by(served, "any", 1010)
     assert error.code == "request_too_large"
     assert str(error) == (
@@ -109,17 +112,53 @@ def test_what_fits_the_largest_limit_exactly_is_admitted_and_one_more_is_not() -
 
 def test_the_share_in_use_and_the_headroom_of_a_key_make_its_limits_smaller() -> None:
     served = ServedModels([key("one", "1000/minute", headroom=0.5)], 0.5)
-    served.check("any", 250)
+    served.check("any", Cost(250))
     assert refused_by(served, "any", 251).code == "request_too_large"
 
 
 def test_a_key_without_token_limits_takes_requests_of_any_size() -> None:
-    ServedModels([key("small", "100/minute"), key("open")], 1.0).check("any", 10**9)
+    ServedModels([key("small", "100/minute"), key("open")], 1.0).check("any", Cost(10**9))
 
 
 def test_only_limits_of_keys_that_serve_the_model_count() -> None:
     served = ServedModels([key("one", "100/minute", model="a"), key("two", "9000/minute", model="b")], 1.0)
     assert refused_by(served, "a", 101).code == "request_too_large"
+
+
+IMAGES = {"model": "dall-e-2", "prompt": "An otter", "n": 5}
+
+
+def parsed_images(**changed: Any) -> ParsedLine:
+    return parsed({**IMAGES, **changed}, url="/v1/images/generations")
+
+
+def test_a_request_costs_the_images_that_it_makes() -> None:
+    assert Admission(None, None).request(parsed_images()).cost_images == 5
+    assert Admission(None, None).request(parsed(CHAT)).cost_images == 0
+
+
+def test_more_images_than_any_limit_ever_allows_are_refused_and_as_many_are_not() -> None:
+    served = ServedModels([key("small", images="5/minute"), key("large", images="20/minute")], 0.5)
+    assert Admission(served, None).request(parsed_images(n=10)).cost_images == 10
+    with pytest.raises(InvalidRequest) as caught:
+        Admission(served, None).request(parsed_images(n=12))
+    assert (caught.value.code, caught.value.field) == ("request_too_large", "n")
+    assert str(caught.value) == (
+        "line 7: the request costs 12 images, 2 more than the largest limit ever allows "
+        "(10 images of key large, 20 per 1 minute)"
+    )
+
+
+def test_a_key_without_limits_of_images_takes_any_number() -> None:
+    ServedModels([key("small", images="5/minute"), key("open")], 1.0).check("any", Cost(1, 10**9))
+
+
+def test_limits_of_one_key_must_allow_tokens_and_images_together() -> None:
+    served = ServedModels([key("texts", "1000/minute", images="1/minute"), key("images", "10/minute")], 1.0)
+    served.check("any", Cost(1000, 1))
+    served.check("any", Cost(10, 50))
+    error = refused_by(served, "any", 500, 2)
+    assert (error.code, "500 tokens and 2 images" in str(error)) == ("request_too_large", True)
 
 
 def test_keys_are_never_sent_to_an_address_that_stands_in_the_input() -> None:

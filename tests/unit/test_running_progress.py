@@ -234,3 +234,9 @@ def test_the_summary_tells_requests_tokens_keys_reasons_and_where_the_results_ar
     assert "no [bold] markup" in summary
     assert "and 2 other reasons" in summary
     assert "Results: out.jsonl" in summary
+
+
+def test_a_limit_of_images_is_told_like_the_others() -> None:
+    limits = (LimitStatus("q", "requests", 100, 60, 20), LimitStatus("q", "images", 50, 60, 45))
+    one = WorkerStatus("one", "host", 3, 32, False, {}, limits, {})
+    assert key_shares(FleetStatus((one,))) == {"one": (3, 0.9, "50 images / 60 s")}

@@ -42,7 +42,7 @@ class SharedCase(CallCase):
 
     @property
     def cost(self) -> int:
-        return self.pack.cost_tokens
+        return self.pack.cost.tokens
 
     def answers(self, **further: Any) -> None:
         data = [{"object": "embedding", "index": at, "embedding": [len(text)]} for at, text in enumerate(self.texts)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from keyfleet_workers.provider import SaidLimit, Verdict, VerdictKind, classify
-from keyfleet_workers.provider.verdict import DAY_LIMIT_REST_MS
+from keyfleet_workers.provider.verdict import DAY_LIMIT_REST_MS, DEFAULT_COOLDOWN_MS
 
 FINAL, RETRYABLE, RATE_LIMITED = VerdictKind.FINAL, VerdictKind.RETRYABLE, VerdictKind.RATE_LIMITED
 OUT_OF_CREDIT, REVOKED, MODEL_LOST = VerdictKind.OUT_OF_CREDIT, VerdictKind.REVOKED, VerdictKind.MODEL_LOST
@@ -211,11 +211,42 @@ def test_a_rate_limit_tells_its_limit_and_the_wait(
         ("tokens per day (TPD): Limit 90000, Requested 90001.", SaidLimit("tokens", 90_000, 86_400, 90_001)),
         ("tokens per min (TPM): Limit: 30,000, Requested: 31,538.", SaidLimit("tokens", 30_000, 60, 31_538)),
         ("requests per day. Limit: 10000 / day, Requested 10001.", SaidLimit("requests", 10_000, 86_400, 10_001)),
+        ("input-images per min: Limit 5, Used 0, Requested 6.", SaidLimit("images", 5, 60, 6)),
+        ("images per minute (IPM): Limit 5, Used 0, Requested 6.", SaidLimit("images", 5, 60, 6)),
+        ("images per day (IPD): Limit 5, Used 0, Requested 6.", SaidLimit("images", 5, 86_400, 6)),
     ],
 )
 def test_a_request_larger_than_the_limit_is_too_large_and_no_reason_to_wait(words: str, limit: SaidLimit) -> None:
     verdict = verdict_of(429, error(f"Request too large for gpt-4o in organization org-1 on {words}", "tokens", "x"))
     assert (verdict.kind, verdict.limit, verdict.wait_ms) == (TOO_LARGE, limit, None)
+
+
+@pytest.mark.parametrize(
+    ("message", "limit", "wait_ms"),
+    [
+        (
+            "Rate limit reached for gpt-image-1 (for limit gpt-image) in organization org-1 on input-images per min: "
+            "Limit 5, Used 5, Requested 1. Please try again in 12s.",
+            SaidLimit("images", 5, 60, 1),
+            12_000,
+        ),
+        (  # https://community.openai.com/t/dall-e-3-rate-limit-discrepancy-increase-request/1104758
+            "Rate limit exceeded for images per minute in organization org-1. Limit: 15/1min. Current: 16/1min.",
+            SaidLimit("images", 15, 60, None),
+            DEFAULT_COOLDOWN_MS,
+        ),
+    ],
+)
+def test_a_limit_of_images_that_is_used_up_is_named(message: str, limit: SaidLimit, wait_ms: int) -> None:
+    verdict = verdict_of(429, error(message, "requests", "rate_limit_exceeded"))
+    assert (verdict.kind, verdict.limit, verdict.wait_ms) == (RATE_LIMITED, limit, wait_ms)
+    assert not verdict.is_day_limit
+
+
+def test_an_account_that_may_make_no_images_has_not_the_model() -> None:
+    # https://github.com/Bin-Huang/chatbox/issues/1361
+    message = "Rate limit exceeded for images per minute in organization org-1. Limit: 0/1min. Current: 1/1min."
+    assert verdict_of(429, error(message, "requests", "rate_limit_exceeded")).kind is MODEL_LOST
 
 
 def test_a_request_as_large_as_the_limit_is_only_early() -> None:

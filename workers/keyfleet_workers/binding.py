@@ -15,13 +15,14 @@ from keyfleet.config import (
     KeyConfig,
     Provider,
     Settings,
+    Unit,
     hide_secret,
 )
-from keyfleet_workers.limiter import Unit, guard_for_ms
-from keyfleet_workers.quota_pools import UNBOUNDED_TOKENS, Quota, QuotaBook, QuotaPool, group_scope
+from keyfleet_workers.limiter import guard_for_ms
+from keyfleet_workers.quota_pools import UNBOUNDED, Quota, QuotaBook, QuotaPool, group_scope
 from keyfleet_workers.secrets import Secret, fingerprint, resolve, resolve_proxy
 
-__all__ = ["UNBOUNDED_TOKENS", "KeyBinding", "Quota", "QuotaPool"]
+__all__ = ["UNBOUNDED", "KeyBinding", "Quota", "QuotaPool"]
 
 SHORTEST_SECRET = 8
 """Shorter values of headers are no secrets, and would stand in any answer by chance (characters)."""

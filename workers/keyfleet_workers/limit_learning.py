@@ -11,8 +11,8 @@ from typing import cast
 import redis
 
 from keyfleet import redis_keys
+from keyfleet.config import UNITS
 from keyfleet_workers.binding import KeyBinding
-from keyfleet_workers.limiter import Unit
 from keyfleet_workers.provider import LimitReport, SaidLimit
 from keyfleet_workers.quota_pools import Quota
 
@@ -103,9 +103,9 @@ class LimitLearner:
             return
         unit, _, rest = name.partition(":")
         window_s, _, ceiling = rest.partition(":")
-        if unit in ("requests", "tokens") and window_s.isdecimal() and amount.isdigit():
+        if unit in UNITS and window_s.isdecimal() and amount.isdigit():
             is_ceiling = ceiling == _CEILING
-            self._binding.learn(pool, cast(Unit, unit), int(window_s), int(amount), is_ceiling=is_ceiling)
+            self._binding.learn(pool, unit, int(window_s), int(amount), is_ceiling=is_ceiling)
 
     def _store(self, pool: str, name: str, amount: int) -> None:
         logger.info("learned a limit of %s: %s %d", pool, name, amount)

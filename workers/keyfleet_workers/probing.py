@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from keyfleet.contract import Cost
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.holds import Hold, KeyState
 from keyfleet_workers.limiter import ExactRedisStorage
@@ -79,7 +80,7 @@ class PaidProbe:
 
     def _send(self, model: str, call: SmallestCall) -> Verdict | None:
         quota = self._binding.quota(model)
-        if quota.limits and not self._storage.reserve(quota.limits, [quota.costs(SMALLEST_CALL_TOKENS)]).granted:
+        if quota.limits and not self._storage.reserve(quota.limits, [quota.costs(Cost(SMALLEST_CALL_TOKENS))]).granted:
             return None
         verdict = _verdict(
             self._binding, lambda: self._client.post(call.endpoint, call.body(), read_timeout_s=TIMEOUT_S)

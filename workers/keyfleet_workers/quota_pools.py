@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from keyfleet import redis_keys
-from keyfleet.config import KeyConfig, Pool, scaled_amount
-from keyfleet_workers.limiter import QuotaLimit, Unit
+from keyfleet.config import UNITS, KeyConfig, Pool, Unit, scaled_amount
+from keyfleet.contract import Cost
+from keyfleet_workers.limiter import QuotaLimit
 
-__all__ = ["UNBOUNDED_TOKENS", "Quota", "QuotaBook", "QuotaPool", "group_scope"]
+__all__ = ["UNBOUNDED", "Quota", "QuotaBook", "QuotaPool", "group_scope"]
 
-UNBOUNDED_TOKENS = 2**53 - 1
-"""What a key without token limits can start, as Lua's numbers go."""
+UNBOUNDED = 2**53 - 1
+"""How many of a unit a key without limits of it can start, as Lua's numbers go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,9 @@ class Quota:
     granted_s: dict[str, float] = field(default_factory=dict)
     pools: tuple[QuotaPool, ...] = ()
 
-    def costs(self, tokens: int) -> tuple[int, ...]:
-        """What a request of `tokens` tokens costs in each limit."""
-        return tuple(limit.cost(tokens) for limit in self.limits)
+    def costs(self, cost: Cost) -> tuple[int, ...]:
+        """What one call of `cost` takes of each limit."""
+        return tuple(limit.cost(cost) for limit in self.limits)
 
     def known(self, now_s: float) -> list[bool]:
         """Per limit, whether this worker was granted anything within its last window."""
@@ -65,10 +66,12 @@ class Quota:
         """The shortest window (s); endless where there is no limit."""
         return min((limit.window_ms / 1000 for limit in self.limits), default=float("inf"))
 
-    def largest_cost_tokens(self) -> int:
+    def largest_cost(self) -> Cost:
         """The largest request that can ever start here."""
-        amounts = [limit.amount for limit in self.limits if limit.unit == "tokens"]
-        return min(amounts, default=UNBOUNDED_TOKENS)
+        return Cost(self._least("tokens"), self._least("images"))
+
+    def _least(self, unit: Unit) -> int:
+        return min((limit.amount for limit in self.limits if limit.unit == unit), default=UNBOUNDED)
 
     def learner(self, unit: Unit) -> str | None:
         """The name of the pool that learns limits of `unit`: the outermost, so that all who share it know them.
@@ -174,7 +177,6 @@ class QuotaBook:
 def _configured(pool: Pool) -> Iterator[tuple[Unit, int, int]]:
     """Unit, window (s) and amount of each limit, those of requests first."""
     if pool.limits is not None:
-        for item in pool.limits.requests:
-            yield "requests", item.get_expiry(), item.amount
-        for item in pool.limits.tokens:
-            yield "tokens", item.get_expiry(), item.amount
+        for unit in UNITS:
+            for item in pool.limits.of(unit):
+                yield unit, item.get_expiry(), item.amount

@@ -3,14 +3,14 @@
 --
 -- KEYS[1]     workers, sorted set of worker ids by the time (ms) until which each counts as alive
 -- KEYS[2]     the worker's status, a string
--- KEYS[3..]   capacity of each queue that its key serves, hash: key name -> "<largest cost in tokens> <until_ms>"
+-- KEYS[3..]   capacity of each queue that its key serves, hash: key name -> "<largest cost> <until_ms>"
 -- ARGV[1]     worker id
 -- ARGV[2]     now_ms
 -- ARGV[3]     life_ms, how long what is said here counts
 -- ARGV[4]     status JSON
 -- ARGV[5]     key name
 -- ARGV[6]     capacity_life_ms, how long others count on the key: longer than its worker may be away
--- then        per capacity: the largest cost (tokens) that the key can ever start there
+-- then        per capacity: the largest cost that the key can ever start there (capacity.lua)
 -- Returns     1
 local until_ms = string.format('%.0f', tonumber(ARGV[2]) + tonumber(ARGV[3]))
 redis.call('ZADD', KEYS[1], until_ms, ARGV[1])

@@ -11,10 +11,11 @@ import redis
 
 from keyfleet import redis_keys
 from keyfleet.config import ANY_MODEL
+from keyfleet.contract import Cost
 from keyfleet.ledger import model_of
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
-from keyfleet_workers.binding import KeyBinding
+from keyfleet_workers.binding import UNBOUNDED, KeyBinding
 from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.waits import Waits
@@ -67,7 +68,7 @@ class WorkerStatus:
         served = [queue for queue, standing in standings.items() if standing == "serves"]
         keys = [redis_keys.workers(self.fleet), redis_keys.worker(self.fleet, self.worker_id)]
         status = json.dumps({**self._status(), "queues": standings, "has_left": leaves})
-        largest = [self.binding.quota(model_of(queue)).largest_cost_tokens() for queue in served]
+        largest = [_as_text(self.binding.quota(model_of(queue)).largest_cost()) for queue in served]
         self._script(
             [*keys, *(QueueKeys(self.fleet, queue).capacity for queue in served)],
             [
@@ -129,3 +130,8 @@ class WorkerStatus:
                     }
                 )
         return found
+
+
+def _as_text(largest: Cost) -> str:
+    """The largest cost that a key can ever start, as `capacity.lua` reads it."""
+    return f"{largest.tokens}" if largest.images >= UNBOUNDED else f"{largest.tokens}/{largest.images}"

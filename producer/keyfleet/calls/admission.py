@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from keyfleet.batch.endpoints import deployment_model, refusal, split_url
-from keyfleet.contract import Request
+from keyfleet.contract import Cost, Request
 from keyfleet.errors import InvalidRequest
-from keyfleet.running.served_models import ServedModels, admitted_cost_tokens
+from keyfleet.running.served_models import ServedModels, admitted_cost
 from keyfleet.tokens import ASSUMED_OUTPUT_TOKENS, TextCounter, counter_for
 
 __all__ = ["CallAdmission"]
@@ -43,17 +43,22 @@ class CallAdmission:
         document = _document(body)
         _check_stream(document, streams)
         model = _model(document, path)
-        cost_tokens = self._cost_tokens(path, document, model)
+        cost = self._cost(path, document, model)
         if self.served is not None:
-            self.served.check(model, cost_tokens)
-        return Request(call_id, path, model, body, cost_tokens, urgent=urgent, streams=streams)
+            self.served.check(model, cost)
+        return Request(
+            *(call_id, path, model, body, cost.tokens),
+            urgent=urgent,
+            streams=streams,
+            cost_images=cost.images,
+        )
 
-    def _cost_tokens(self, endpoint: str, document: dict[str, Any], model: str) -> int:
+    def _cost(self, endpoint: str, document: dict[str, Any], model: str) -> Cost:
         counter = self._counters.get(model) or counter_for(model, encoding_name=self._encoding_name)
         if len(self._counters) < MOST_MODELS:
             self._counters[model] = counter
             self._outputs.setdefault(model, ASSUMED_OUTPUT_TOKENS)
-        return admitted_cost_tokens(
+        return admitted_cost(
             self.served,
             model,
             endpoint,

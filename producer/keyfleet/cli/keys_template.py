@@ -9,6 +9,7 @@ from limits import RateLimitItem
 from keyfleet.config.environment import Environment
 from keyfleet.config.environment_keys import BASE_URL, ORGANIZATION, PROJECT
 from keyfleet.config.key_config import KeyConfig
+from keyfleet.config.model_limits import UNITS
 
 __all__ = ["render_keys_file"]
 
@@ -37,12 +38,13 @@ _NO_KEYS_FOUND = """\
 """
 
 _EXAMPLE_LIMITS = """\
-    # Limits, as the provider's page on limits shows them: rpm, tpm, rpd, tpd (requests and tokens per minute and day),
-    # or any window, such as 100/second. What isn't given is learned from the first answers.
+    # Limits, as the provider's page on limits shows them: rpm, tpm, ipm (requests, tokens and images per minute), rpd,
+    # tpd, ipd (per day), or any window, such as 100/second. What isn't given is learned from the first answers.
     # models:                         # the models that this key serves (without `models`: any); * is a wildcard
     #   gpt-4o-mini: {rpm: 500, tpm: 200k, rpd: 10k}
     #   "text-embedding-3-*": {requests: [3000/minute, 100/second], tokens: 1M/minute}
     #   "gpt-4.1, gpt-4.1-2025-04-14": {rpm: 500, tpm: 30k}    # they share one limit
+    #   gpt-image-1: {ipm: 50, tpm: 250k}
     #   gpt-4o: {as: gpt4o-prod}      # its name at the provider (Azure: the deployment)
 """
 
@@ -96,9 +98,10 @@ def _limit_lines(key: KeyConfig | None) -> str:
     if key is None or key.limits is None:
         return _EXAMPLE_LIMITS
     lines = _KEY_LIMITS
-    for field, items in (("requests", key.limits.requests), ("tokens", key.limits.tokens)):
+    for unit in UNITS:
+        items = key.limits.of(unit)
         if items:
-            lines += f"    {field}: [{', '.join(_notation(item) for item in items)}]\n"
+            lines += f"    {unit}: [{', '.join(_notation(item) for item in items)}]\n"
     return lines
 
 

@@ -14,7 +14,15 @@ from keyfleet.config.key_config import (
 from keyfleet.config.keyfile import check_variables, load_keys_file
 from keyfleet.config.keys_check import keys_warnings
 from keyfleet.config.keys_watch import KeysWatch
-from keyfleet.config.model_limits import ModelLimits, best_pattern, is_pattern, parse_limits, scaled_amount
+from keyfleet.config.model_limits import (
+    UNITS,
+    ModelLimits,
+    Unit,
+    best_pattern,
+    is_pattern,
+    parse_limits,
+    scaled_amount,
+)
 from keyfleet.config.model_settings import ANY_MODEL, GroupSettings, ModelSettings, Pool, PoolLevel
 from keyfleet.config.notation import parse_duration_s, parse_percentage, parse_size_bytes
 from keyfleet.config.redaction import HIDDEN, hide_secret, redact_url
@@ -30,6 +38,7 @@ __all__ = [
     "KEYS_FILE_NAMES",
     "PROVIDERS",
     "REFUNDS",
+    "UNITS",
     "Environment",
     "GivenKeys",
     "GroupSettings",
@@ -44,6 +53,7 @@ __all__ = [
     "ProxyUrl",
     "SecretReference",
     "Settings",
+    "Unit",
     "best_pattern",
     "check_broker_url",
     "check_fleet",

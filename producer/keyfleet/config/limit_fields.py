@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 from yaml.nodes import Node
 
-from keyfleet.config.model_limits import ModelLimits, parse_limits
+from keyfleet.config.model_limits import UNITS, ModelLimits, Unit, parse_limits
 from keyfleet.config.notation import parse_amount
 from keyfleet.config.yaml_document import Entries, YamlDocument, is_null
 
 __all__ = ["LIMIT_FIELDS", "over_defaults", "read_limit", "read_limits"]
 
-LimitUnit = Literal["requests", "tokens"]
-
-LIMIT_FIELDS: Mapping[str, LimitUnit] = {
+LIMIT_FIELDS: Mapping[str, Unit] = {
     "requests": "requests",
     "tokens": "tokens",
+    "images": "images",
     "rpm": "requests",
     "tpm": "tokens",
+    "ipm": "images",
     "rpd": "requests",
     "tpd": "tokens",
+    "ipd": "images",
 }
 """What each field limits."""
 
 _SHORT_FIELDS: Mapping[str, type[RateLimitItem]] = {
     "rpm": RateLimitItemPerMinute,
     "tpm": RateLimitItemPerMinute,
+    "ipm": RateLimitItemPerMinute,
     "rpd": RateLimitItemPerDay,
     "tpd": RateLimitItemPerDay,
+    "ipd": RateLimitItemPerDay,
 }
 
 
@@ -56,8 +58,8 @@ def read_limit(document: YamlDocument, field: str, node: Node) -> tuple[RateLimi
 
 def read_limits(document: YamlDocument, entries: Entries) -> ModelLimits:
     """What the fields of limits among `entries` say together. Raises KeysFileError with the line."""
-    limits: dict[LimitUnit, tuple[RateLimitItem, ...]] = {"requests": (), "tokens": ()}
-    sources: dict[tuple[LimitUnit, int], str] = {}
+    limits: dict[Unit, tuple[RateLimitItem, ...]] = dict.fromkeys(UNITS, ())
+    sources: dict[tuple[Unit, int], str] = {}
     for field, (key_node, node) in entries.items():
         if field not in LIMIT_FIELDS or is_null(node):
             continue
@@ -70,11 +72,11 @@ def read_limits(document: YamlDocument, entries: Entries) -> ModelLimits:
                 problem = f"`{field}` and `{other}` both limit the {unit} per {window_s} s; expected one of them"
                 raise document.error(key_node, problem)
         limits[unit] += found
-    return ModelLimits(limits["requests"], limits["tokens"])
+    return ModelLimits(**limits)
 
 
 def over_defaults(own: Entries, defaults: Entries) -> Entries:
-    """`own` and what it leaves of `defaults`; any field that limits requests replaces all that do, as for tokens."""
+    """`own` and what it leaves of `defaults`; any field that limits a unit replaces all that limit it there."""
     units = {LIMIT_FIELDS[field] for field in own if field in LIMIT_FIELDS}
     kept = {field: entry for field, entry in defaults.items() if LIMIT_FIELDS.get(field) not in units}
     return {**kept, **own}

@@ -7,12 +7,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from typing import Literal, get_args
 
 from limits import RateLimitItem, RateLimitItemPerMinute, parse_many
 
 from keyfleet.config.notation import LARGEST_AMOUNT, parse_amount
 
-__all__ = ["ModelLimits", "best_pattern", "is_pattern", "parse_limits", "scaled_amount", "with_minute_limit"]
+__all__ = [
+    "UNITS",
+    "ModelLimits",
+    "Unit",
+    "best_pattern",
+    "is_pattern",
+    "parse_limits",
+    "scaled_amount",
+    "with_minute_limit",
+]
+
+Unit = Literal["requests", "tokens", "images"]
+"""What a limit counts; the fields of `ModelLimits` bear the same names."""
+
+UNITS: tuple[Unit, ...] = get_args(Unit)
 
 MINUTE_S = 60
 
@@ -23,13 +38,18 @@ _LIMIT_EXPECTED = "expected a limit such as 500/minute, 10/second or 10000/day"
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """What a quota allows, in requests and in tokens; no two limits of a kind have the same window."""
+    """What a quota allows, in requests, tokens and images; no two limits of a kind have the same window."""
 
     requests: tuple[RateLimitItem, ...] = ()
     tokens: tuple[RateLimitItem, ...] = ()
+    images: tuple[RateLimitItem, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.requests or self.tokens)
+        return bool(self.requests or self.tokens or self.images)
+
+    def of(self, unit: Unit) -> tuple[RateLimitItem, ...]:
+        """The limits that count `unit`."""
+        return {"requests": self.requests, "tokens": self.tokens, "images": self.images}[unit]
 
 
 def parse_limits(texts: Iterable[str]) -> tuple[RateLimitItem, ...]:

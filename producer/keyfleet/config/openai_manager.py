@@ -22,6 +22,9 @@ REQUESTS_PER_MINUTE = ("KEYFLEET_REQUESTS_PER_MINUTE", "OPENAI_REQUESTS_PER_MIN_
 TOKENS_PER_MINUTE = ("KEYFLEET_TOKENS_PER_MINUTE", "OPENAI_TOKENS_PER_MIN_LIMIT", "TOKENS_PER_MIN_LIMIT")
 """Both the names that its README gives and those that its code reads."""
 
+IMAGES_PER_MINUTE = ("KEYFLEET_IMAGES_PER_MINUTE",)
+"""openai-manager counts no images, so there is no other name."""
+
 _SECTION_PREFIX = "auth"
 _FIELDS = ("api_key", "proxy", "requests_per_min", "tokens_per_min")
 
@@ -57,7 +60,8 @@ def openai_manager_keys(document: YamlDocument, env: Environment) -> tuple[KeyCo
 
 def minute_limits(env: Environment) -> ModelLimits:
     """The limits per minute that the environment gives; those it doesn't give are left out, to be learned."""
-    return ModelLimits(_per_minute(env, REQUESTS_PER_MINUTE), _per_minute(env, TOKENS_PER_MINUTE))
+    names = (REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE, IMAGES_PER_MINUTE)
+    return ModelLimits(*(_per_minute(env, of_unit) for of_unit in names))
 
 
 def _per_minute(env: Environment, names: tuple[str, ...]) -> tuple[RateLimitItem, ...]:
@@ -76,7 +80,7 @@ def _key(document: YamlDocument, reader: FieldReader, defaults: ModelLimits, nam
     }
     requests = _limit(document, nodes, "requests_per_min") or defaults.requests
     tokens = _limit(document, nodes, "tokens_per_min") or defaults.tokens
-    limits = ModelLimits(requests, tokens) or None
+    limits = ModelLimits(requests, tokens, defaults.images) or None
     return KeyConfig(name=name, **values, limits=limits, line_number=line_number(node))
 
 

@@ -108,7 +108,11 @@ def _whole(amount: float | None, option: str) -> int | None:
 
 def _with_minute_limits(key: KeyConfig, requests: int | None, tokens: int | None) -> KeyConfig:
     def changed(limits: ModelLimits) -> ModelLimits:
-        return ModelLimits(with_minute_limit(limits.requests, requests), with_minute_limit(limits.tokens, tokens))
+        return replace(
+            limits,
+            requests=with_minute_limit(limits.requests, requests),
+            tokens=with_minute_limit(limits.tokens, tokens),
+        )
 
     if key.models:
         models = {name: replace(settings, limits=changed(settings.limits)) for name, settings in key.models.items()}

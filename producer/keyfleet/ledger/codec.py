@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from keyfleet.checked_json import CONTRACT_VERSION, Fields, is_count, parse_json
-from keyfleet.contract import AttemptError, Outcome, Request
+from keyfleet.contract import AttemptError, Cost, Outcome, Request
 from keyfleet.errors import MalformedEntry
 
 __all__ = [
@@ -70,6 +70,11 @@ class Taken:
     attempts: tuple[AttemptError, ...]
     pack: str = ""
     streams: bool = False
+    cost_images: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(self.cost_tokens, self.cost_images)
 
 
 def request_key(job_id: str, request_id: str) -> str:
@@ -103,19 +108,17 @@ def encode_record(request: Request, options: JobOptions) -> bytes:
     return _dump(header).encode() + b"\n" + request.body
 
 
-def decode_record(
-    key: str, token: str, cost_tokens: int, record: bytes, attempts: bytes, pack: bytes = NO_PACK
-) -> Taken:
+def decode_record(key: str, token: str, cost: Cost, record: bytes, attempts: bytes, pack: bytes = NO_PACK) -> Taken:
     """A request as `take` handed it out. Raises MalformedEntry, which shows nothing of it."""
     header_text, newline, body = record.partition(b"\n")
     header = Fields.of_text(header_text)
     header.check_version()
-    if not newline or not is_count(cost_tokens):
-        raise MalformedEntry("expected a body and a cost of 0 or more tokens")
+    if not newline or not is_count(cost.tokens) or not is_count(cost.images):
+        raise MalformedEntry("expected a body, and a cost of 0 or more tokens and images")
     return Taken(
         key,
         token,
-        cost_tokens,
+        cost.tokens,
         record,
         _endpoint(header.text("endpoint")),
         header.text("model"),
@@ -125,6 +128,7 @@ def decode_record(
         decode_attempts(attempts),
         "" if pack == NO_PACK else pack.decode(errors="replace"),
         header.get("streams") is True,
+        cost.images,
     )
 
 

@@ -147,6 +147,7 @@ class JobLedger:
                 encode_record(request, own.get(request.id, self._options)),
                 request.start_within_ms,
                 request.pack or "-",
+                request.cost_images,
             ]
         accepted = self._accept(keys, arguments)
         if accepted == b"cancelled":

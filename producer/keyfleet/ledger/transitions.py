@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from keyfleet import redis_keys
-from keyfleet.contract import AttemptError, Outcome
+from keyfleet.contract import AttemptError, Cost, Outcome
 from keyfleet.ledger.codec import NO_PACK, Taken, encode_attempts, encode_outcome, split_request_key
 from keyfleet.ledger.job_failures import FAILURES_LUA, failure_example
 from keyfleet.ledger.job_record import ALIVE_MS
@@ -166,17 +166,17 @@ class Transitions:
         taken: Sequence[tuple[str, str]],
         pipeline: Any = None,
         *,
-        costs: Sequence[int | None] = (),
+        costs: Sequence[Cost | None] = (),
         packs: Sequence[str | None] = (),
     ) -> Any:
         """Return (request, token) pairs unserved, each to its old place.
 
-        `costs` has what each costs from now on (tokens), None where that stays as it was; empty: it does for all.
+        `costs` has what each costs from now on, None where that stays as it was; empty: it does for all.
         `packs` has the same of what they may share calls with (an empty text: nothing).
         """
-        new_costs = ["" if cost_tokens is None else cost_tokens for cost_tokens in costs] or [""] * len(taken)
+        new_costs = [_new_cost(cost) for cost in costs] or [_new_cost(None)] * len(taken)
         new_packs = [_new_pack(pack) for pack in packs] or [""] * len(taken)
-        rows = [(*pair, cost, pack) for pair, cost, pack in zip(taken, new_costs, new_packs, strict=True)]
+        rows = [(*pair, *cost, pack) for pair, cost, pack in zip(taken, new_costs, new_packs, strict=True)]
         return self._hand_back(queue_key_list(self._fleet, queue), _flat(rows), pipeline)
 
     def lose_model(self, queue: str, key_name: str, rest_ms: int, *, alone_ms: int = 0) -> bool:
@@ -221,7 +221,10 @@ class Transitions:
         """Put what a worker has in flight back into a ledger that may have lost it; False: another worker has it."""
         keys = [*queue_key_list(self._fleet, queue), QueueKeys(self._fleet, queue).sequence]
         rows = [
-            (one.key, one.token, one.cost_tokens, one.record, encode_attempts(one.attempts) if one.attempts else "")
+            (
+                *(one.key, one.token, one.cost_tokens, one.cost_images, one.record),
+                encode_attempts(one.attempts) if one.attempts else "",
+            )
             for one in held
         ]
         arguments = [queue, self._lease_ms, *_flat(rows)]
@@ -248,6 +251,11 @@ class Transitions:
         lacking, moved, expired, given_up = self._reap(keys, [*arguments, REQUESTS_PER_TICKET, SHORTAGE_MS])
         names = [name.decode(errors="surrogateescape") for name in given_up]
         return Reaped(lacking, moved, expired, tuple(zip(names[::2], names[1::2], strict=True)))
+
+
+def _new_cost(cost: Cost | None) -> tuple[int | str, int | str]:
+    """As the scripts want it, in tokens and images: nothing where it stays as it was."""
+    return ("", "") if cost is None else (cost.tokens, cost.images)
 
 
 def _new_pack(pack: str | None) -> str:

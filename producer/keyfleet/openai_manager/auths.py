@@ -18,7 +18,7 @@ __all__ = ["auths_of_dicts", "auths_of_environment", "auths_of_file", "with_name
 Auth = dict[str, Any]
 """One key, with the fields of a keys file."""
 
-_LIMIT_FIELDS = frozenset({"requests", "tokens", "rpd", "tpd", "models"})
+_LIMIT_FIELDS = frozenset({"requests", "tokens", "images", "rpd", "tpd", "ipd", "models"})
 """With one of these a key has limits in Keyfleet's own words, which stand alone."""
 
 _LIMITS = {"requests_per_min": "rpm", "tokens_per_min": "tpm"}
@@ -101,5 +101,5 @@ def _limits_of(limits: ModelLimits | None) -> Auth:
     """Limits per minute as fields of a keys file."""
     if limits is None:
         return {}
-    both = {"rpm": limits.requests, "tpm": limits.tokens}
-    return {field: items[0].amount for field, items in both.items() if items}
+    fields = {"rpm": limits.requests, "tpm": limits.tokens, "ipm": limits.images}
+    return {field: items[0].amount for field, items in fields.items() if items}

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from keyfleet.batch.packing import Packing
 from keyfleet.batch.parse import ParsedLine
-from keyfleet.contract import Request
+from keyfleet.contract import Cost, Request
 from keyfleet.errors import InvalidRequest, NoKeyServes, RequestTooLarge
-from keyfleet.running.served_models import ServedModels, admitted_cost_tokens
+from keyfleet.running.served_models import ServedModels, admitted_cost
 from keyfleet.tokens import ASSUMED_OUTPUT_TOKENS, TextCounter, counter_for
 
 __all__ = ["Admission"]
@@ -54,7 +54,7 @@ class Admission:
         if counter is None:
             counter = self._counters[parsed.model] = counter_for(parsed.model, encoding_name=self._encoding_name)
         served = self._served
-        cost_tokens = admitted_cost_tokens(
+        cost = admitted_cost(
             served,
             parsed.model,
             parsed.endpoint,
@@ -63,21 +63,22 @@ class Admission:
             assumed_output_tokens=self._assumed_output_tokens(parsed.model),
         )
         if served is not None:
-            _check(served, parsed, cost_tokens)
+            _check(served, parsed, cost)
         return Request(
             id=str(parsed.number),
             endpoint=parsed.endpoint,
             model=parsed.model,
             body=parsed.body_bytes,
-            cost_tokens=cost_tokens,
+            cost_tokens=cost.tokens,
             context=parsed.context,
             pack=self._packing.name(parsed.endpoint, parsed.body) if self._packing is not None else "",
+            cost_images=cost.images,
         )
 
 
-def _check(served: ServedModels, parsed: ParsedLine, cost_tokens: int) -> None:
+def _check(served: ServedModels, parsed: ParsedLine, cost: Cost) -> None:
     try:
-        served.check(parsed.model, cost_tokens)
+        served.check(parsed.model, cost)
     except (NoKeyServes, RequestTooLarge) as error:
-        field = "model" if isinstance(error, NoKeyServes) else "max_tokens"
+        field = "model" if isinstance(error, NoKeyServes) else "n" if cost.images else "max_tokens"
         raise InvalidRequest(f"line {parsed.number}: {error}", code=error.code, field=field) from None

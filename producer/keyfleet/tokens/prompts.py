@@ -47,6 +47,10 @@ def _input_tokens(body: dict[str, Any], content: ContentCounter) -> int:
     return sum(_one_prompt_tokens(prompt, content) for prompt in prompts_of(body.get("input")))
 
 
+def _picture_tokens(body: dict[str, Any], content: ContentCounter) -> int:
+    return _one_prompt_tokens(body.get("prompt"), content)
+
+
 def _message_tokens(message: Any, content: ContentCounter) -> int:
     """One message, or one item of a Responses input: every field is counted, `content` part by part."""
     if not isinstance(message, dict):
@@ -104,5 +108,6 @@ PROMPT_COUNTERS: dict[str, Callable[[dict[str, Any], ContentCounter], int]] = {
     "responses": _responses_tokens,
     "moderations": _input_tokens,
     "messages": _chat_tokens,
+    "images/generations": _picture_tokens,
 }
 """The function that counts a prompt, by the end of the endpoint's path."""

@@ -51,6 +51,8 @@ HOSTILE_PLACES = {
     "a negative cost": b"0 1 -5 1 0 -",
     "a cost that is no number": b"0 1 nan 1 0 -",
     "an immense cost": b"0 1 " + b"9" * 400 + b" 1 0 -",
+    "a negative number of images": b"0 1 10 1 0 - -5",
+    "an immense number of images": b"0 1 10 1 0 - " + b"9" * 400,
     "an immense sequence": b"0 " + b"9" * 400 + b" 1 1 0 -",
 }
 

@@ -204,9 +204,9 @@ class CallRunner:
     def _with_limit(self, verdict: Verdict, pack: Pack) -> Verdict:
         """Azure says that a request will never fit, and not what would: anything smaller may."""
         is_unnamed = verdict.kind is VerdictKind.TOO_LARGE and verdict.limit is None
-        if not is_unnamed or self._binding.provider != "azure" or pack.cost_tokens < 2:
+        if not is_unnamed or self._binding.provider != "azure" or pack.cost.tokens < 2:
             return verdict
-        return replace(verdict, limit=SaidLimit("tokens", pack.cost_tokens - 1, MINUTE_S, None))
+        return replace(verdict, limit=SaidLimit("tokens", pack.cost.tokens - 1, MINUTE_S, None))
 
     def _settle(self, grant: Grant, pack: Pack, used_s: float, verdict: Verdict) -> None:
         was_never_sent = verdict.code == CallFailure.INVALID_ENDPOINT.value

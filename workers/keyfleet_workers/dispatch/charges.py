@@ -52,9 +52,10 @@ class Charges:
     def settle(self, grant: Grant, pack: Pack, used_s: float, tokens: int | None) -> None:
         """Correct a reservation that was used late, or for another number of tokens than was reserved.
 
-        Less is refunded only where the provider does so too: most charge the maximum at admission.
+        Less is refunded only where the provider does so too: most charge the maximum at admission. Images are as many
+        as were asked for, and count also where none was made (OpenAI: https://help.openai.com/en/articles/6696591).
         """
-        delta_tokens = 0 if tokens is None else tokens - pack.cost_tokens
+        delta_tokens = 0 if tokens is None else tokens - pack.cost.tokens
         if delta_tokens < 0 and not self._binding.refunds:
             delta_tokens = 0
         is_late = used_s - grant.asked_s > grant.quota.guard_s() / 2
@@ -66,7 +67,7 @@ class Charges:
         known = {limit.key for limit in grant.quota.limits}
         learned = tuple(limit for limit in self._binding.quota(pack.model).limits if limit.key not in known)
         if learned:
-            costs = tuple(limit.cost(pack.cost_tokens) for limit in learned)
+            costs = tuple(limit.cost(pack.cost) for limit in learned)
             settlement = Settlement(None, grant.server_ms(used_s), (0,) * len(costs), costs)
             self._charge_now(learned, settlement)
 
@@ -80,7 +81,7 @@ class Charges:
     def refund(self, grant: Grant, pack: Pack) -> None:
         """Give back what a call that was never sent has reserved."""
         if grant.quota.limits:
-            reserved = grant.quota.costs(pack.cost_tokens)
+            reserved = grant.quota.costs(pack.cost)
             nothing_used = Settlement(grant.granted_ms, grant.granted_ms, reserved, tuple(-cost for cost in reserved))
             self._delivery.put("", Settle(grant.quota.limits, nothing_used))
 
@@ -120,7 +121,7 @@ def _is_grave(grant: Grant, index: int, correction: Correction) -> bool:
 
 
 def _settlement(grant: Grant, pack: Pack, used_s: float, delta_tokens: int) -> Settlement:
-    reserved = grant.quota.costs(pack.cost_tokens)
+    reserved = grant.quota.costs(pack.cost)
     deltas = tuple(delta_tokens if limit.unit == "tokens" else 0 for limit in grant.quota.limits)
     return Settlement(grant.granted_ms, grant.server_ms(used_s), reserved, deltas)
 

@@ -163,7 +163,7 @@ class ChunkRunner:
             self._calls.count("refused")
 
     def _note_grant(self, grant: Grant, pack: Pack) -> None:
-        costs = grant.quota.costs(pack.cost_tokens)
+        costs = grant.quota.costs(pack.cost)
         again = Settlement(grant.granted_ms, grant.granted_ms, (0,) * len(costs), costs)
         self._delivery.note_grant(Settle(grant.quota.limits, again))
 

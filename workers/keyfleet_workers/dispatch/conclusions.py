@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
+from dataclasses import replace
 
-from keyfleet.ledger import Finish, Retry
+from keyfleet.contract import Cost
+from keyfleet.ledger import Finish, Retry, Taken
 from keyfleet_workers.dispatch.answer_parts import AnswerMisfit, Part
 from keyfleet_workers.dispatch.delivery import Delivery, HandBack
 from keyfleet_workers.dispatch.key_health import KeyHealth
 from keyfleet_workers.dispatch.outcomes import broken_off, error_of, failure, stopped, success, tokens_used
 from keyfleet_workers.dispatch.packs import Pack, SharedCall, smaller_pack
-from keyfleet_workers.provider import Answer, Verdict, VerdictKind
+from keyfleet_workers.provider import Answer, SaidLimit, Verdict, VerdictKind
 from keyfleet_workers.retry_policy import GiveUp, backoff_ms, decide
 
 __all__ = ["Conclusions"]
@@ -65,8 +67,7 @@ class Conclusions:
             self.hand_back(queue, pack)
             return str(kind.value)
         if kind is VerdictKind.TOO_LARGE and verdict.limit is not None and not pack.is_shared:
-            cost_tokens = verdict.limit.requested if verdict.limit.unit == "tokens" else None
-            self._delivery.put(queue, HandBack(pack.first.key, pack.first.token, cost_tokens))
+            self._delivery.put(queue, HandBack(pack.first.key, pack.first.token, _said_cost(pack.first, verdict.limit)))
             return "too_large"
         return self._fail(queue, pack, verdict, answer)
 
@@ -170,3 +171,10 @@ class Conclusions:
             delay_ms = max(delay_ms, self._health.trouble.least_delay_ms)
             self._delivery.put(queue, Retry(taken.key, taken.token, delay_ms, attempts, then))
         return "retried"
+
+
+def _said_cost(taken: Taken, said: SaidLimit) -> Cost | None:
+    """What a request costs by its provider's count, where the refusal tells."""
+    if said.requested is None or said.unit == "requests":
+        return None
+    return replace(taken.cost, **{said.unit: said.requested})

@@ -15,6 +15,7 @@ import redis
 
 from keyfleet.broker import ServerWatch
 from keyfleet.clock import elapsed_s
+from keyfleet.contract import Cost
 from keyfleet.ledger import Finish, Retry, Transitions
 from keyfleet.ledger.transitions import by_job
 from keyfleet_workers.dispatch.held import HeldRequests
@@ -45,12 +46,12 @@ AWAY_PAUSE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class HandBack:
-    """A request that goes back unserved. From now on it costs `cost_tokens`, and may share a call with `pack` (empty:
-    with nothing); None: as it was."""
+    """A request that goes back unserved. From now on it costs `cost`, and may share a call with `pack` (empty: with
+    nothing); None: as it was."""
 
     key: str
     token: str
-    cost_tokens: int | None = None
+    cost: Cost | None = None
     pack: str | None = None
 
 
@@ -215,7 +216,7 @@ class Delivery:
                 calls.append(partial(transitions.retry, queue, retries))
             if returned := [one for one in results if isinstance(one, HandBack)]:
                 pairs = [(one.key, one.token) for one in returned]
-                costs = [one.cost_tokens for one in returned]
+                costs = [one.cost for one in returned]
                 packs = [one.pack for one in returned]
                 calls.append(partial(transitions.hand_back, queue, pairs, costs=costs, packs=packs))
         for limits, settlements in _by_limits([one for _, one, _ in batch if isinstance(one, Settle)]):

@@ -108,7 +108,7 @@ def never_sent(key: str, attempts: tuple[AttemptError, ...], *, code: str, messa
 
 def too_large(taken: Taken) -> Outcome:
     """It fits no key's limits."""
-    message = f"the request costs {taken.cost_tokens} tokens, more than any key's limits allow in a whole window"
+    message = f"the request costs {taken.cost.describe()}, more than any key's limits allow in a whole window"
     calls = len(taken.attempts)
     return never_sent(taken.key, taken.attempts, code="request_too_large", message=message, calls=calls)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from keyfleet.batch.json_text import Member, NotJSON, decode_object, join_members, members_of
 from keyfleet.batch.packing import Shareable, choices_of, shareable
+from keyfleet.contract import Cost
 from keyfleet.ledger import JobOptions, Taken
 from keyfleet_workers.dispatch.answer_parts import Part, parts_of
 
@@ -19,7 +20,7 @@ SPLIT = 16
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """The requests of one call, in the order of their places in the queue. It costs one request, and their tokens."""
+    """The requests of one call, in the order of their places in the queue. It costs one request, and what they cost."""
 
     members: tuple[Taken, ...]
 
@@ -34,8 +35,8 @@ class Pack:
         return len(self.members) > 1
 
     @property
-    def cost_tokens(self) -> int:
-        return sum(taken.cost_tokens for taken in self.members)
+    def cost(self) -> Cost:
+        return Cost(sum(taken.cost_tokens for taken in self.members), sum(taken.cost_images for taken in self.members))
 
     @property
     def model(self) -> str:

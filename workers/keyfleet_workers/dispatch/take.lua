@@ -1,9 +1,10 @@
 -- flags: allow-oom
 -- take: reserve quota and lease the longest run of ready requests that this key may start now, urgent before bulk.
--- Joined behind queue.lua (the ledger), window.lua and ramp.lua (the limiter): the one place where both meet.
+-- Joined behind queue.lua (the ledger), capacity.lua, window.lua and ramp.lua (the limiter): the one place where both
+-- meet.
 --
 -- KEYS[1..9]  the queue (queue.lua)
--- KEYS[10]    capacity, hash: key name -> "<largest cost in tokens it can ever start> <until_ms>"
+-- KEYS[10]    capacity (capacity.lua)
 -- KEYS[11]    lost, hash: key name -> until when (ms) it doesn't serve this queue's model
 -- KEYS[12]    ramp, hash of the quota pool: the share of its limits that it may use, and since when (ms)
 -- KEYS[13]    callers, zset: jobs whose outcomes somebody waits for right now, by when (ms) each was heard last
@@ -25,11 +26,11 @@
 -- ARGV[14]    h, the number of holds
 -- ARGV[15]    n, the number of limits
 -- ARGV[16..]  per limit: amount, window_ms, guard_ms, known_ms
--- then        per limit 1 when it counts tokens, 0 when it counts requests
+-- then        per limit what it counts: requests, tokens or images
 -- Returns     {now_ms, wait_ms, limit, hold, ready_left, taken, impossible, expired, dropped, standings}
 --             wait_ms: until the first request left over may start here (0: none is left, or only `most` stopped it)
 --             limit (from 1) or hold (as it stands, '' for none): what imposes the wait
---             taken: id, token, cost_tokens, record, attempts, pack, number of its call (from 1), ...
+--             taken: id, token, cost_tokens, cost_images, record, attempts, pack, number of its call (from 1), ...
 --             impossible: the same with a call of 0; leased to the caller to be failed; a cost of -1 stands for a place
 --             that can't be read
 --             expired: the same of those that are too late to be started
@@ -37,8 +38,8 @@
 --             standings: per limit what is left after the grants, and what others use of it
 --
 -- Requests of one pack ("<what they have in common>:<most requests of one call>") share calls: the first costs a
--- request, the others none; tokens add up. Where the next request would need a call, and there is no slot or no request
--- left for it, those behind it may still join calls that have begun, beside the tokens that it needs itself.
+-- request, the others none; tokens and images add up. Where the next request would need a call, and there is no slot or
+-- no request left for it, those behind it may still join calls that have begun, beside what else it needs itself.
 --
 -- Invariant   a request is leased to one worker at a time, and every limit's windows hold (window.lua)
 local most, lease_ms, lookahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
@@ -82,14 +83,24 @@ for _, window in ipairs(windows) do
   window.open_amount = math.max(1, math.floor(window.amount * share))
 end
 
-local function counts_tokens(index)
-  return ARGV[FIRST_LIMIT - 1 + count * LIMIT_FIELDS + index] == '1'
+local units = {}
+for index = 1, count do units[index] = ARGV[FIRST_LIMIT - 1 + count * LIMIT_FIELDS + index] end
+
+-- What a request takes of each limit, and the call that is begun for it.
+local function costs_of(entry)
+  local costs = {}
+  for index = 1, count do
+    local unit = units[index]
+    costs[index] = unit == 'tokens' and entry.tokens or unit == 'images' and entry.images or 1
+  end
+  return costs
 end
 
-local function costs_of(cost_tokens, cost_requests)
-  local costs = {}
-  for index = 1, count do costs[index] = counts_tokens(index) and cost_tokens or cost_requests end
-  return costs
+-- The same of one that joins a call.
+local function without_call(costs)
+  local others = {}
+  for index = 1, count do others[index] = units[index] == 'requests' and 0 or costs[index] end
+  return others
 end
 
 local function can_ever_fit(costs)
@@ -99,28 +110,16 @@ local function can_ever_fit(costs)
   return true
 end
 
-local function fits_some_key(cost_tokens)
-  for _, entry in ipairs(redis.call('HVALS', KEYS[10])) do
-    local largest, until_ms = string.match(entry, '^(%d+) (%d+)$')
-    if largest and tonumber(largest) >= cost_tokens and tonumber(until_ms) >= now_ms then return true end
-  end
-  return false
-end
-
 local LEAST_INPUTS = 32 -- no call for fewer requests where more are ready
 local CALLS_SHARE = 8 -- one take uses at most this part of the calls that a limit has left
 
 -- How many requests share a call: what is ready, spread over the calls that may begin now at all keys together, so that
 -- they run side by side. Where few calls are left, each carries more.
 local function spread_inputs()
-  local calls, keys = most, 0
+  local calls, keys = most, count_keys(KEYS[10], now_ms)
   for index, window in ipairs(windows) do
     local left = window.open_amount - window.total - window.foreign
-    if not counts_tokens(index) then calls = math.min(calls, math.floor(left / CALLS_SHARE)) end
-  end
-  for _, entry in ipairs(redis.call('HVALS', KEYS[10])) do
-    local until_ms = string.match(entry, '^%d+ (%d+)$')
-    if until_ms and tonumber(until_ms) >= now_ms then keys = keys + 1 end
+    if units[index] == 'requests' then calls = math.min(calls, math.floor(left / CALLS_SHARE)) end
   end
   return math.max(LEAST_INPUTS, math.ceil(ready_left / (math.max(calls, 1) * math.max(keys, 1))))
 end
@@ -135,7 +134,7 @@ local function inputs_of(pack)
 end
 
 local pending = no_costs(count)
-local beside = nil -- `pending` and the tokens of the request that needs a call which can't begin now
+local beside = nil -- `pending` and all else of the request that needs a call which can't begin now
 local chosen, hopeless, expired, dropped, passed = {}, {}, {}, {}, 0
 local calls, open, open_count = 0, {}, 0 -- of calls that have begun, those that may be joined, by their packs
 local blocked_costs = nil
@@ -151,35 +150,36 @@ local function begin_call(pack)
 end
 
 -- Returns true when the walk is over, as the following do.
-local function put_into(call, request, cost_tokens, pack, costs)
+local function put_into(call, entry, costs)
   add_costs(pending, costs)
   if beside then add_costs(beside, costs) end
-  call.inputs, call.tokens = call.inputs + 1, call.tokens + cost_tokens
-  if call.inputs >= call.most then close(pack) end
-  chosen[#chosen + 1] = {request, cost_tokens, pack, call.number}
+  call.inputs, call.tokens = call.inputs + 1, call.tokens + entry.tokens
+  if call.inputs >= call.most then close(entry.pack) end
+  entry.call = call.number
+  chosen[#chosen + 1] = entry
   return #chosen >= most_requests or (calls >= most and open_count == 0)
 end
 
-local function join(call, request, cost_tokens, pack)
-  local costs = costs_of(cost_tokens, 0)
-  if fits(windows, beside or pending, costs) then return put_into(call, request, cost_tokens, pack, costs) end
-  if not beside then blocked_costs = costs_of(cost_tokens, 1) end
+local function join(call, entry, costs)
+  local others = without_call(costs)
+  if fits(windows, beside or pending, others) then return put_into(call, entry, others) end
+  if not beside then blocked_costs = costs end
   return true
 end
 
 -- From now on calls that have begun are filled, and no more begin.
-local function fill_only(cost_tokens)
-  beside = costs_of(cost_tokens, 0)
+local function fill_only(costs)
+  beside = without_call(costs)
   add_costs(beside, pending)
   return open_count == 0
 end
 
-local function start(request, cost_tokens, pack, costs)
+local function start(entry, costs)
   if beside then return open_count == 0 end
-  if calls >= most then return fill_only(cost_tokens) end
-  if fits(windows, pending, costs) then return put_into(begin_call(pack), request, cost_tokens, pack, costs) end
+  if calls >= most then return fill_only(costs) end
+  if fits(windows, pending, costs) then return put_into(begin_call(entry.pack), entry, costs) end
   blocked_costs = costs
-  return not fits(windows, pending, costs_of(cost_tokens, 0)) or fill_only(cost_tokens)
+  return not fits(windows, pending, without_call(costs)) or fill_only(costs)
 end
 
 local gone = {}
@@ -196,30 +196,31 @@ end
 local function consider(request)
   -- Lua hands over a few thousand values at once, and all of these are leased in one command.
   if #hopeless + #expired + #dropped >= most_requests then return true end
-  local _, _, cost_tokens, accepted_ms, deadline_ms, pack = place_of(request)
-  if not cost_tokens then
-    hopeless[#hopeless + 1] = {request, -1}
+  local _, _, tokens, accepted_ms, deadline_ms, pack, images = place_of(request)
+  if not tokens then
+    hopeless[#hopeless + 1] = {request = request, tokens = -1, images = 0}
     return false
   end
+  local entry = {request = request, tokens = tokens, images = images, pack = pack}
   if deadline_ms > 0 and now_ms >= deadline_ms then
-    expired[#expired + 1] = {request, cost_tokens}
+    expired[#expired + 1] = entry
     return false
   end
   if is_caller_gone(request) then
-    dropped[#dropped + 1] = {request, cost_tokens}
+    dropped[#dropped + 1] = entry
     return false
   end
-  local costs = costs_of(cost_tokens, 1)
+  local costs = costs_of(entry)
   if not can_ever_fit(costs) then
     passed = passed + 1
-    if now_ms - accepted_ms >= tonumber(ARGV[5]) and not fits_some_key(cost_tokens) then
-      hopeless[#hopeless + 1] = {request, cost_tokens}
+    if now_ms - accepted_ms >= tonumber(ARGV[5]) and not fits_some_key(KEYS[10], tokens, images, now_ms) then
+      hopeless[#hopeless + 1] = entry
     end
     return passed >= lookahead
   end
-  if open[pack] and open[pack].tokens + cost_tokens > most_tokens then close(pack) end
-  if open[pack] then return join(open[pack], request, cost_tokens, pack) end
-  return start(request, cost_tokens, pack, costs)
+  if open[pack] and open[pack].tokens + tokens > most_tokens then close(pack) end
+  if open[pack] then return join(open[pack], entry, costs) end
+  return start(entry, costs)
 end
 
 -- Page by page: what lies beyond the first page is only looked at when something of it can never fit this key, or
@@ -262,16 +263,17 @@ end
 local function lease(list)
   local requests, rows, ends, tokens = {}, {}, {}, {}
   if #list == 0 then return rows end
-  for index, entry in ipairs(list) do requests[index] = entry[1] end
+  for index, entry in ipairs(list) do requests[index] = entry.request end
   local records = redis.call('HMGET', REQUESTS, unpack(requests))
   local attempts = redis.call('HMGET', ATTEMPTS, unpack(requests))
   local until_ms = milliseconds(server_now_ms() + lease_ms)
   for index, entry in ipairs(list) do
-    local request, token = entry[1], ARGV[3] .. ':' .. entry[1]
+    local request, token = entry.request, ARGV[3] .. ':' .. entry.request
     if records[index] then
       append(ends, until_ms, request)
       append(tokens, request, token)
-      append(rows, request, token, entry[2], records[index], attempts[index] or '', entry[3] or '-', entry[4] or 0)
+      append(rows, request, token, entry.tokens, entry.images, records[index], attempts[index] or '', entry.pack or '-',
+        entry.call or 0)
     else -- a name without a request
       forget(request)
     end

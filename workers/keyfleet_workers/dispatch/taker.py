@@ -27,6 +27,8 @@ from keyfleet_workers.quota_pools import Quota
 
 __all__ = ["Grant", "TakeResult", "Taker"]
 
+LUA_PACKAGE = "keyfleet_workers.dispatch"
+
 MOST_REQUESTS = 2048
 """Most requests of one take, which bounds how long the server is at it; and so of one call."""
 
@@ -118,9 +120,8 @@ class Taker:
         self._ramp_step_ms = ramp_step_ms
         self._numbers = itertools.count()
         self._granted_ms: dict[str, int] = {}
-        source = load_source(
-            QUEUE_LUA, WINDOW_LUA, RAMP_LUA, ("keyfleet_workers.dispatch", "take.lua"), declare_flags=declare_flags
-        )
+        own = ((LUA_PACKAGE, name) for name in ("capacity.lua", "take.lua"))
+        source = load_source(QUEUE_LUA, WINDOW_LUA, RAMP_LUA, *own, declare_flags=declare_flags)
         self._script = Script(client, source)
 
     def take(self, queue: str, quota: Quota, most: int, *, most_inputs: int = MOST_REQUESTS) -> TakeResult:
@@ -145,8 +146,8 @@ class Taker:
         arguments += [self._key_name, self._ramp_step_ms, ALIVE_MS]
         arguments += [max(most, MOST_REQUESTS), most_inputs, MOST_SHARED_TOKENS, URGENT_PERCENT, URGENT_MS]
         arguments += [len(scopes), len(limits)]
-        counts_tokens = [int(limit.unit == "tokens") for limit in limits]
-        answer = self._script(keys, [*arguments, *as_arguments(limits, self._known_ms(quota, asked_s)), *counts_tokens])
+        arguments += as_arguments(limits, self._known_ms(quota, asked_s))
+        answer = self._script(keys, [*arguments, *(limit.unit for limit in limits)])
         now_ms, wait_ms, blocked, hold, ready_left, taken, impossible, expired, dropped, standings = answer
         packs, malformed = decode_packs(taken)
         hopeless, unreadable = decode_rows(impossible)
@@ -183,5 +184,5 @@ class Taker:
             return
         quota.note_grant(elapsed_s())
         for limit in quota.limits:
-            if any(limit.cost(pack.cost_tokens) for pack in packs):
+            if any(limit.cost(pack.cost) for pack in packs):
                 self._granted_ms[limit.key] = granted_ms

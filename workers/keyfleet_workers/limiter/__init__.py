@@ -1,6 +1,6 @@
 """The limiter: exact, weighted sliding windows in Redis that all hosts share."""
 
-from keyfleet_workers.limiter.quota import QuotaLimit, Unit, guard_for_ms
+from keyfleet_workers.limiter.quota import QuotaLimit, guard_for_ms
 from keyfleet_workers.limiter.storage import Correction, ExactRedisStorage, Reservation, Settlement
 from keyfleet_workers.limiter.strategy import ExactSlidingWindowRateLimiter
 
@@ -11,6 +11,5 @@ __all__ = [
     "QuotaLimit",
     "Reservation",
     "Settlement",
-    "Unit",
     "guard_for_ms",
 ]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from limits import RateLimitItem
 
 from keyfleet import redis_keys
+from keyfleet.config import Unit
+from keyfleet.contract import Cost
 
-__all__ = ["GUARD_MIN_MS", "GUARD_SHARE", "QuotaLimit", "Unit", "guard_for_ms"]
-
-Unit = Literal["requests", "tokens"]
+__all__ = ["GUARD_MIN_MS", "GUARD_SHARE", "QuotaLimit", "guard_for_ms"]
 
 GUARD_MIN_MS = 100
 """Least guard of a window (ms): jitter between a grant and the provider's own count."""
@@ -46,9 +45,11 @@ class QuotaLimit:
         guard = guard_for_ms(window_ms) if guard_ms is None else guard_ms
         return cls(redis_keys.quota_window(quota, unit, window_s), unit, amount, window_ms, guard)
 
-    def cost(self, tokens: int) -> int:
-        """What one request of `tokens` tokens costs here."""
-        return tokens if self.unit == "tokens" else 1
+    def cost(self, cost: Cost) -> int:
+        """What one call of `cost` takes of this limit."""
+        if self.unit == "requests":
+            return 1
+        return cost.tokens if self.unit == "tokens" else cost.images
 
     def describe(self) -> str:
         """The limit in words, e.g. `60 requests per 60 s`."""

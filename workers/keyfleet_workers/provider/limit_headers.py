@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from keyfleet.config import Provider
+from keyfleet.config import UNITS, Provider, Unit
 from keyfleet_workers.provider.retry_after import reset_ms
 
 __all__ = ["LimitReport", "limit_reports"]
-
-Unit = Literal["requests", "tokens"]
 
 MINUTE_S = 60
 HOUR_S = 3600
@@ -26,8 +23,7 @@ LONGEST_OF_AN_HOUR_MS = 3_660_000
 HALF_A_DAY_MS = 43_200_000
 
 _OPENAI = tuple(
-    (unit, f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}")
-    for unit in ("requests", "tokens")
+    (unit, f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}") for unit in UNITS
 )
 _ANTHROPIC = {
     name: tuple(f"anthropic-ratelimit-{name}-{part}" for part in ("limit", "remaining", "reset"))
@@ -54,7 +50,8 @@ def limit_reports(provider: Provider, headers: Mapping[str, str], *, now_s: floa
 
     OpenAI, Groq and others: https://platform.openai.com/docs/guides/rate-limits; Azure sends the same names, at times
     with -1 for what it doesn't tell. Anthropic: https://docs.claude.com/en/api/rate-limits, and OpenAI's names at its
-    endpoint for OpenAI's clients.
+    endpoint for OpenAI's clients. Of images OpenAI's interface description has the same three headers
+    (`X-RateLimit-Limit-Images`: https://github.com/openai/openai-java/pull/1039), but not every answer has them.
     """
     if provider == "anthropic":
         reports = _of_anthropic(headers, now_s)
@@ -64,7 +61,7 @@ def limit_reports(provider: Provider, headers: Mapping[str, str], *, now_s: floa
     for unit, limit, remaining, reset in _OPENAI:
         amount = headers.get(limit)
         if amount is not None:
-            report = _report("tokens" if unit == "tokens" else "requests", amount, headers, remaining, reset, now_s)
+            report = _report(unit, amount, headers, remaining, reset, now_s)
             if report is not None:
                 found.append(report)
     return tuple(found)
@@ -104,7 +101,7 @@ def _report(
 
 
 def _count(text: str | None) -> int | None:
-    """A number of requests or tokens; None for what is none, or none that can be (Azure's -1)."""
+    """A number of requests, tokens or images; None for what is none, or none that can be (Azure's -1)."""
     return int(text) if text is not None and text.isdecimal() and text.isascii() and len(text) <= 15 else None
 
 

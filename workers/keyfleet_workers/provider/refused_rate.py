@@ -40,7 +40,7 @@ _MONEY = re.compile(
     r"billing|credits?\b|balance|recharge|top[ -]?up|prepaid|payment|arrears|good standing|suspended|余额|充值|欠费",
     re.IGNORECASE,
 )
-_RATE = re.compile(r"rate[ _-]?limit|too many requests|throttl|\brpm\b|\btpm\b", re.IGNORECASE)
+_RATE = re.compile(r"rate[ _-]?limit|too many requests|throttl|\b[rti]pm\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

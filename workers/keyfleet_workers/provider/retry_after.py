@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
+from keyfleet.config import UNITS
+
 __all__ = ["duration_ms", "reset_ms", "said_wait_ms", "wait_asked_ms"]
 
 MAX_WAIT_ASKED_MS = 24 * 3600 * 1000
@@ -31,7 +33,7 @@ _REPLENISHED = re.compile(r"\breplenished in (?:(\d{1,4})\.)?(\d{1,2}):(\d\d):(\
 """Days, hours, minutes and seconds as Azure's API Management writes them: `5.03:23:11`."""
 
 _EXHAUSTED = (
-    *((f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}") for unit in ("requests", "tokens")),
+    *((f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}") for unit in UNITS),
     *(
         (f"anthropic-ratelimit-{unit}-remaining", f"anthropic-ratelimit-{unit}-reset")
         for unit in ("requests", "tokens", "input-tokens", "output-tokens")

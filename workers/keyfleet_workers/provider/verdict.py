@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal
+from typing import Any
+
+from keyfleet.config import Unit
 
 __all__ = ["CallFailure", "SaidLimit", "Verdict", "VerdictKind", "classify_failure"]
 
@@ -50,7 +52,7 @@ class SaidLimit:
     `requested` is None where the message doesn't say.
     """
 
-    unit: Literal["requests", "tokens"]
+    unit: Unit
     amount: int
     window_s: int
     requested: int | None

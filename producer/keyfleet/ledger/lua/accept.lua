@@ -6,7 +6,8 @@
 -- KEYS[12]    the job's hash: `batch` is the last batch that was accepted, `accepted` the number of its requests
 -- ARGV[1]     the queue's name
 -- ARGV[2]     batch, '' for none: the name of this very call
--- then        per request: id, urgent (0|1), cost_tokens, record, start_within_ms (0: whenever it can), pack ('-': alone)
+-- then        per request: id, urgent (0|1), cost_tokens, record, start_within_ms (0: whenever it can), pack ('-': alone),
+--             cost_images
 -- Returns     'cancelled' where the job is, and nothing is accepted; else
 --             per request 1 when it was accepted now, 0 when the ledger has it already; of a batch that was accepted
 --             before, 1 when the request is still there
@@ -18,7 +19,7 @@ if ARGV[2] ~= '' then redis.call('HSET', KEYS[12], 'batch', ARGV[2]) end
 redis.call('SADD', KEYS[11], ARGV[1])
 local now_ms = server_now_ms()
 local accepted, count, is_urgent = {}, 0, false
-for at = 3, #ARGV, 6 do
+for at = 3, #ARGV, 7 do
   local request, urgent = ARGV[at], ARGV[at + 1]
   if is_repeated then
     accepted[#accepted + 1] = redis.call('HEXISTS', REQUESTS, request)
@@ -26,7 +27,7 @@ for at = 3, #ARGV, 6 do
     local sequence = milliseconds(redis.call('INCR', KEYS[10]))
     local within_ms = tonumber(ARGV[at + 4])
     local deadline_ms = within_ms > 0 and now_ms + within_ms or 0
-    set_place(request, urgent == '1', sequence, ARGV[at + 2], now_ms, deadline_ms, ARGV[at + 5])
+    set_place(request, urgent == '1', sequence, ARGV[at + 2], now_ms, deadline_ms, ARGV[at + 5], ARGV[at + 6])
     redis.call('ZADD', urgent == '1' and READY_URGENT or READY_BULK, sequence, request)
     accepted[#accepted + 1] = 1
     count = count + 1

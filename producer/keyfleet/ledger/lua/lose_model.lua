@@ -1,7 +1,7 @@
 -- flags: allow-oom
 -- lose_model: a key was told that it can't use a queue's model. It leaves the queue if another key serves it.
 --
--- KEYS[1]   capacity, hash: key name -> "<largest cost in tokens it can ever start> <until_ms>"
+-- KEYS[1]   capacity, hash: key name -> "<largest cost it can ever start> <until_ms>" (capacity.lua)
 -- KEYS[2]   lost, hash: key name -> until when (ms) the key leaves the queue to others
 -- ARGV[1]   the key's name
 -- ARGV[2]   rest_ms

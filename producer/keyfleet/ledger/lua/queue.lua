@@ -2,6 +2,7 @@
 --
 -- KEYS[1] requests      hash  request -> "<header JSON>\n<body>"
 -- KEYS[2] places        hash  request -> "<urgent 0|1> <sequence> <cost_tokens> <accepted_ms> <deadline_ms> <pack>"
+--                       and " <cost_images>" behind it, where that is above 0 (so workers of before read all others)
 --                       deadline_ms: from then on it is not started any more; 0 for never
 --                       pack: '-', or what one call may carry together (take.lua)
 -- KEYS[3] ready:urgent  zset  request by sequence
@@ -33,33 +34,36 @@ local MOST = 2 ^ 53 -- beyond it numbers are not exact
 -- The place of a request; nothing but false where it can't be read. Such a request must not stop its queue: it goes to
 -- the front, and take.lua has it ended.
 local function place_of(request)
-  local urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack =
-    string.match(redis.call('HGET', PLACES, request) or '', '^([01]) (%d+) (%d+) (%d+) (%d+) (%S+)$')
-  if not urgent or math.max(tonumber(sequence), tonumber(cost_tokens), tonumber(accepted_ms), tonumber(deadline_ms)) > MOST then
-    return false
-  end
-  return urgent == '1', sequence, tonumber(cost_tokens), tonumber(accepted_ms), tonumber(deadline_ms), pack
+  local urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack, cost_images =
+    string.match(redis.call('HGET', PLACES, request) or '', '^([01]) (%d+) (%d+) (%d+) (%d+) (%S+) ?(%d*)$')
+  if not urgent then return false end
+  local tokens, images = tonumber(cost_tokens), tonumber(cost_images) or 0
+  if math.max(tonumber(sequence), tokens, images, tonumber(accepted_ms), tonumber(deadline_ms)) > MOST then return false end
+  return urgent == '1', sequence, tokens, tonumber(accepted_ms), tonumber(deadline_ms), pack, images
 end
 
--- `sequence` and `cost_tokens` as decimal texts.
-local function set_place(request, urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack)
+-- `sequence` and both costs as decimal texts.
+local function set_place(request, urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack, cost_images)
   redis.call('HSET', PLACES, request, table.concat({urgent and '1' or '0', sequence, cost_tokens,
-    milliseconds(accepted_ms), milliseconds(deadline_ms), pack}, ' '))
+    milliseconds(accepted_ms), milliseconds(deadline_ms), pack, cost_images ~= '0' and cost_images or nil}, ' '))
 end
 
--- A new cost, or a new pack; '' for what stays as it was.
-local function change_place(request, cost_tokens, pack)
-  if cost_tokens == '' and pack == '' then return end
-  local urgent, sequence, cost_before, accepted_ms, deadline_ms, pack_before = place_of(request)
+-- New costs, or a new pack; '' for what stays as it was.
+local function change_place(request, cost_tokens, cost_images, pack)
+  if cost_tokens == '' and cost_images == '' and pack == '' then return end
+  local urgent, sequence, tokens_before, accepted_ms, deadline_ms, pack_before, images_before = place_of(request)
   if not sequence then return end
-  if cost_tokens == '' then cost_tokens = milliseconds(cost_before) end
-  set_place(request, urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack == '' and pack_before or pack)
+  if cost_tokens == '' then cost_tokens = milliseconds(tokens_before) end
+  if cost_images == '' then cost_images = milliseconds(images_before) end
+  if pack == '' then pack = pack_before end
+  set_place(request, urgent, sequence, cost_tokens, accepted_ms, deadline_ms, pack, cost_images)
 end
 
 -- It is not started any more: whoever takes it next ends it as too late.
 local function never_start_again(request)
-  local urgent, sequence, cost_tokens, accepted_ms, _, pack = place_of(request)
-  if sequence then set_place(request, urgent, sequence, milliseconds(cost_tokens), accepted_ms, 1, pack) end
+  local urgent, sequence, cost_tokens, accepted_ms, _, pack, cost_images = place_of(request)
+  if not sequence then return end
+  set_place(request, urgent, sequence, milliseconds(cost_tokens), accepted_ms, 1, pack, milliseconds(cost_images))
 end
 
 -- Workers that leave the queue alone for other work's sake hear of it, under the name of the key.

@@ -26,7 +26,7 @@ local function split(request, is_last)
   local common, shared_by = string.match(pack or '', '^(.*):(%d+)$')
   if not common then return end
   shared_by = is_last and 1 or math.ceil(tonumber(shared_by) / SPLIT)
-  change_place(request, '', shared_by > 1 and common .. ':' .. milliseconds(shared_by) or '-')
+  change_place(request, '', '', shared_by > 1 and common .. ':' .. milliseconds(shared_by) or '-')
 end
 
 for _, request in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', milliseconds(now_ms), 'LIMIT', 0, most)) do

@@ -11,7 +11,7 @@ for at = 1, #ARGV, 5 do
   if holds_lease(request, ARGV[at + 1]) then
     release_lease(request)
     redis.call('HDEL', EXPIRIES, request)
-    change_place(request, '', ARGV[at + 4])
+    change_place(request, '', '', ARGV[at + 4])
     redis.call('HSET', ATTEMPTS, request, ARGV[at + 3])
     redis.call('ZADD', DELAYED, milliseconds(now_ms + tonumber(ARGV[at + 2])), request)
     delayed = delayed + 1

@@ -156,8 +156,10 @@ local function excess_of(window, used, cost)
   return used + cost - open
 end
 
--- Milliseconds from now_ms until `cost` fits, 0 when it fits now, -1 when it never does.
+-- Milliseconds from now_ms until `cost` fits, 0 when it fits now, -1 when it never does. A cost of nothing always fits:
+-- what makes no image need not wait for a window of images that is full.
 local function window_wait_ms(window, cost, now_ms)
+  if cost == 0 then return 0 end
   if cost > window.amount then return -1 end
   local excess = excess_of(window, window.total + window.foreign, cost)
   if excess <= 0 then return 0 end
@@ -198,8 +200,9 @@ end
 -- Whether `costs` fit every window now, beside `pending` grants that are not written yet.
 local function fits(windows, pending, costs)
   for index, window in ipairs(windows) do
-    if costs[index] > window.amount then return false end
-    if excess_of(window, window.total + window.foreign + pending[index], costs[index]) > 0 then return false end
+    local cost = costs[index]
+    if cost > window.amount then return false end
+    if cost > 0 and excess_of(window, window.total + window.foreign + pending[index], cost) > 0 then return false end
   end
   return true
 end
