@@ -35,7 +35,7 @@ class StreamCase(TakeCase):
         self.transitions = Transitions(self.client, "f", lease_ms=30_000, declare_flags=False)
 
     def take_again(self) -> TakeResult:
-        return self.take(quota(), 8)
+        return self.taker.take(QUEUE, quota(), 8)
 
     def send(self, number: int, body: bytes = b"data: 1\n\n", token: str | None = None) -> int:
         head = HEAD if number == 1 else None
