@@ -20,6 +20,7 @@ from keyfleet.errors import (
     ProviderError,
     RequestFailed,
     RequestTooLarge,
+    StreamBroken,
 )
 from keyfleet.version import __version__
 
@@ -51,6 +52,7 @@ __all__ = [
     "RequestFailed",
     "RequestTooLarge",
     "Result",
+    "StreamBroken",
     "__version__",
 ]
 

@@ -29,6 +29,7 @@ NAMES = [
     "RequestFailed",
     "RequestTooLarge",
     "Result",
+    "StreamBroken",
     "__version__",
 ]
 

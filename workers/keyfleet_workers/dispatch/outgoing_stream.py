@@ -23,7 +23,7 @@ MOST_PIECE_BYTES = 65_536
 ALIVE_S = 2.0
 """After so long a silence of the provider, the caller is told that the worker lives (s)."""
 
-ASK_S = 0.05
+ASK_S = 0.02
 """Interval of asking how far a slow caller has read (s)."""
 
 UNKNOWN_GRACE_S = 5.0

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 GATHER_S = 0.004
 """Least time between the beginnings of two round trips: what comes meanwhile goes together (s)."""
 
-LOOK_S = 0.05
+LOOK_S = 0.02
 """Interval of looking at answers that wait for their callers, or whose providers are silent (s)."""
 
 AWAY_S = 0.25
