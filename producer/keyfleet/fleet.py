@@ -165,6 +165,8 @@ class Fleet(JobMethods):
         timeout_s: float | None = None,
         priority: Priority = "urgent",
         max_attempts: int | None = None,
+        start_within_s: float | None = None,
+        job: str | None = None,
     ) -> Answer:
         """As `call`, for a body that is JSON text already; a provider's final error is returned as an Answer too."""
         return _answer(self._caller.outcome(endpoint, _checked(body), CallTerms.of(timeout_s, priority, max_attempts)))
@@ -177,6 +179,8 @@ class Fleet(JobMethods):
         timeout_s: float | None = None,
         priority: Priority = "urgent",
         max_attempts: int | None = None,
+        start_within_s: float | None = None,
+        job: str | None = None,
     ) -> Answer:
         """As `send`, for an event loop."""
         return _answer(await self._acall(endpoint, _checked(body), CallTerms.of(timeout_s, priority, max_attempts)))
