@@ -28,17 +28,15 @@ async def read_body(exchange: Exchange, most_bytes: int) -> bytes:
     declared_bytes = exchange.declared_bytes
     if math.isfinite(declared_bytes) and declared_bytes > most_bytes:
         raise Refused(_too_large(most_bytes))
-    body, has_more = await exchange.piece()
-    if not has_more:
-        return _of_fitting_size(body, most_bytes)
-    pieces, size_bytes = [body], len(body)
+    pieces: list[bytes] = []
+    size_bytes, has_more = 0, True
     while has_more:
         piece, has_more = await exchange.piece()
-        pieces.append(piece)
         size_bytes += len(piece)
         if size_bytes > most_bytes:
             raise Refused(_too_large(most_bytes))
-    return b"".join(pieces)
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def read_members(body: bytes) -> tuple[Member, ...]:
@@ -54,12 +52,6 @@ def read_members(body: bytes) -> tuple[Member, ...]:
     if len({member.key for member in members}) != len(members):
         raise Refused(_invalid_json("the body has a field twice; expected each once"))
     return members
-
-
-def _of_fitting_size(body: bytes, most_bytes: int) -> bytes:
-    if len(body) > most_bytes:
-        raise Refused(_too_large(most_bytes))
-    return body
 
 
 def _media_type(content_type: str) -> str:

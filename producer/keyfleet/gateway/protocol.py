@@ -1,7 +1,8 @@
 """uvicorn's HTTP/1.1 with bounds on what clients may do to it, and errors in OpenAI's shape.
 
-uvicorn waits for ever for a head, a body, and a client that takes its answer; it bounds no head; and of a client that
-has sent several requests at once and leaves, it tells the last of these alone.
+uvicorn waits for ever for a head, a body, and a client that takes its answer; it bounds no head; it loses the body of a
+request that asks for another protocol; and of a client that has sent several requests at once and leaves, it tells the
+last of these alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -33,6 +35,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **more)
         self._cycles: list[RequestResponseCycle] = []
         self._is_in_head = True
+        self._asks_for_other = False
         self._whole_requests = 0
         self._fruitless_bytes = 0
         self._heard_s = 0.0
@@ -60,7 +63,7 @@ class BoundedProtocol(HttpToolsProtocol):
         whole_before = self._whole_requests
         self._heard_s = self.loop.time()
         self._fruitless_bytes += len(data)
-        super().data_received(data)
+        self._feed(data)
         if self.transport.is_closing():
             return
         if self._fruitless_bytes > MOST_HEAD_BYTES:
@@ -70,6 +73,35 @@ class BoundedProtocol(HttpToolsProtocol):
             self._expect_body(self.terms.body_silence_s)
         elif self._whole_requests == whole_before:
             self._expect_head()
+
+    def _feed(self, data: bytes) -> None:
+        """As uvicorn's `data_received`, which loses the body of a request that asks for another protocol: Java's client
+        does so by default."""
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if self.scope["method"] == "CONNECT":
+                    self.send_400_response("")
+                    return
+                data = self._begin_again() + data[upgrade.args[0] :]
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
+
+    def _begin_again(self) -> bytes:
+        """The head that was read, without asking for another protocol, for a parser that hasn't seen it."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets them
+        lines = [b"%s %s HTTP/1.1" % (self.scope["method"].encode(), self.url)]
+        for name, value in self.headers:
+            if name == b"connection":
+                lines += (b"connection: close" for one in value.split(b",") if one.strip().lower() == b"close")
+            elif name != b"upgrade":
+                lines.append(b"%s: %s" % (name, value))
+        return b"\r\n".join([*lines, b"", b""])
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._is_in_head:  # else it is a trailer, which must not be taken for a header
@@ -81,16 +113,24 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+        self._asks_for_other = self.parser.should_upgrade()
+        if self._asks_for_other:
+            self.scope["method"] = self.parser.get_method().decode("ascii")
+            return
         super().on_headers_complete()
-        if self.parser.should_upgrade():
-            self.cycle.keep_alive = False  # what follows would be of a protocol that isn't spoken here
         self._cycles = [*(cycle for cycle in self._cycles if not cycle.response_complete), self.cycle]
+
+    def on_message_begin(self) -> None:
+        self._is_in_head = True
+        super().on_message_begin()
 
     def on_body(self, body: bytes) -> None:
         self._fruitless_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._asks_for_other:
+            return  # this was its head alone
         self._fruitless_bytes = 0
         self._whole_requests += 1
         self._is_in_head = True
@@ -108,9 +148,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._refuse(error_reply(400, "the request is no HTTP/1.1 that can be read", code="invalid_request"))
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Asking for another protocol is no reason to fill a log."""
 
     def _expect_head(self) -> None:
         if self._head_timer is None:

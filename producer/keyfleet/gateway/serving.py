@@ -33,10 +33,7 @@ def serve_gateway(fleet: Fleet, api_keys: ApiKeys, host: str, port: int, terms: 
         base_url = base_url_of(listener)
 
         def say_listening() -> None:
-            asked = (
-                f"{len(api_keys)} API keys" if len(api_keys) > 1 else "one API key" if len(api_keys) else "no API key"
-            )
-            click.echo(f"gateway: listening on {base_url} ({asked})")
+            click.echo(f"gateway: listening on {base_url} (API keys: {len(api_keys) or 'none'})")
             if not len(api_keys):
                 click.echo(
                     "gateway: anybody on this machine may use it, as no API key is asked for; see --api-key-file",
