@@ -33,7 +33,8 @@ class SentCall:
 def chat_answer(sent: SentCall) -> Answer:
     """A provider's answer to any call, as far as the list of its inputs goes."""
     inputs = sent.body.get("input", sent.body.get("prompt"))
-    count = len(inputs) if isinstance(inputs, list) else 1
+    is_list = isinstance(inputs, list) and all(isinstance(one, str | list) for one in inputs)
+    count = max(1, len(inputs)) if is_list else 1
     rows = [{"index": number, "text": "Hello", "embedding": [0.5]} for number in range(count)]
     document = {"id": "x", "choices": rows, "data": rows, "results": rows, "usage": {"total_tokens": count}}
     return Answer(200, json.dumps(document).encode(), "key-1", "req-1", 2, 7)

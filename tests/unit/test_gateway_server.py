@@ -66,6 +66,12 @@ def ended(gateway: RunningGateway) -> int:
     return code
 
 
+def came_in(gateway: RunningGateway) -> bool:
+    """Raises OSError once the server takes no more connections."""
+    gateway.line().socket.close()
+    return False
+
+
 def test_calls_under_way_end_before_the_server_does(gateway: RunningGateway, fleet: HeldFleet) -> None:
     with gateway.line() as line, gateway.line() as idle:
         line.post()
@@ -73,7 +79,7 @@ def test_calls_under_way_end_before_the_server_does(gateway: RunningGateway, fle
         gateway.stop()
         assert idle.is_ended()
         with pytest.raises(OSError, match=r"refused|reset"):
-            wait_until(lambda: bool(gateway.line().socket.close()), "nobody gets in any more")
+            wait_until(lambda: came_in(gateway), "nobody gets in any more")
         fleet.go_on.set()
         answered = line.hear()
         assert (answered.status, answered.headers["connection"]) == (200, "close")
