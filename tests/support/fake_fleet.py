@@ -53,6 +53,8 @@ class FakeFleet:
         timeout_s: float | None = None,
         priority: Priority = "urgent",
         max_attempts: int | None = None,
+        start_within_s: float | None = None,
+        job: str | None = None,
     ) -> Answer:
         """As of a Fleet."""
         sent = Sent(endpoint, json.loads(body), timeout_s, priority, max_attempts)
@@ -68,6 +70,8 @@ class FakeFleet:
         timeout_s: float | None = None,
         priority: Priority = "urgent",
         max_attempts: int | None = None,
+        start_within_s: float | None = None,
+        job: str | None = None,
     ) -> Answer:
         """As of a Fleet."""
         return self.send(endpoint, body, timeout_s=timeout_s, priority=priority, max_attempts=max_attempts)

@@ -24,11 +24,11 @@ def exit_code_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
 def test_the_overview_names_every_command() -> None:
     result = CliRunner().invoke(cli, ["--help"])
     assert result.exit_code == 0
-    for name in ("demo", "init", "jobs", "run", "sim", "worker"):
+    for name in ("demo", "gateway", "init", "jobs", "run", "sim", "worker"):
         assert f"\n  {name} " in result.output
 
 
-@pytest.mark.parametrize("name", ["demo", "init", "jobs", "run", "sim", "worker"])
+@pytest.mark.parametrize("name", ["demo", "gateway", "init", "jobs", "run", "sim", "worker"])
 def test_every_command_explains_itself(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])
     assert result.exit_code == 0, result.output

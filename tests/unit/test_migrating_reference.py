@@ -10,9 +10,9 @@ import openai as official
 import pytest
 from click import Option
 
+from keyfleet.api.reading import ATTEMPTS_HEADER, PRIORITY_HEADER
 from keyfleet.cli.run import run
 from keyfleet.openai import OpenAI
-from keyfleet.openai.reading import ATTEMPTS_HEADER, PRIORITY_HEADER
 
 PROJECT = Path(__file__).parents[2]
 TEXT = (PROJECT / "docs" / "migrating.md").read_text(encoding="utf-8")

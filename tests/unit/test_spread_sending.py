@@ -38,6 +38,8 @@ class SlowFleet:
         timeout_s: float | None = None,
         priority: Priority = "urgent",
         max_attempts: int | None = None,
+        start_within_s: float | None = None,
+        job: str | None = None,
     ) -> Answer:
         self.options.append(
             {"endpoint": endpoint, "timeout_s": timeout_s, "priority": priority, "max_attempts": max_attempts}

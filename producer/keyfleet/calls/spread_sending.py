@@ -17,12 +17,17 @@ MOST_AT_ONCE = 2000
 """Parts of one call that are under way at once: more would fill the broker's memory and bring nothing sooner."""
 
 
-class SendOptions(TypedDict):
-    """The options of `Fleet.send`."""
-
+class _OptionsOfEveryCall(TypedDict):
     timeout_s: float | None
     priority: Priority
     max_attempts: int | None
+
+
+class SendOptions(_OptionsOfEveryCall, total=False):
+    """The options of `Fleet.send`."""
+
+    start_within_s: float | None
+    job: str | None
 
 
 class SendsCalls(Protocol):
@@ -36,6 +41,8 @@ class SendsCalls(Protocol):
         timeout_s: float | None = None,
         priority: Priority = "urgent",
         max_attempts: int | None = None,
+        start_within_s: float | None = None,
+        job: str | None = None,
     ) -> Answer:
         """Send one call and wait for its answer."""
         ...
@@ -71,10 +78,21 @@ def halves(endpoint: str, body: bytes) -> Spread | None:
 
 def with_time_left(options: SendOptions, began_s: float) -> SendOptions:
     """The same options for what goes on with a call that began at `began_s` of the monotonic clock."""
-    timeout_s = options["timeout_s"]
-    if timeout_s is None:
-        return options
-    return {**options, "timeout_s": max(timeout_s - (time.monotonic() - began_s), 0.001)}
+    passed_s = time.monotonic() - began_s
+    left: SendOptions = {**options}
+    if (timeout_s := options["timeout_s"]) is not None:
+        left["timeout_s"] = max(timeout_s - passed_s, 0.001)
+    if (start_within_s := options.get("start_within_s")) is not None:
+        left["start_within_s"] = max(start_within_s - passed_s, 0.001)
+    return left
+
+
+def _of_a_later_part(options: SendOptions) -> SendOptions:
+    """Once the first part is started the list is, and is brought to its end: the other parts may start when they can,
+    since what has been paid for would be thrown away with a part that comes too late."""
+    later: SendOptions = {**options}
+    later.pop("start_within_s", None)
+    return later
 
 
 async def send_parts(fleet: SendsCalls, endpoint: str, parts: Spread, options: SendOptions) -> Answer:
@@ -87,14 +105,15 @@ async def send_parts(fleet: SendsCalls, endpoint: str, parts: Spread, options: S
     began_s = time.monotonic()
     room = asyncio.Semaphore(MOST_AT_ONCE)
 
-    async def answer_of(body: bytes) -> Answer:
+    async def answer_of(body: bytes, of_part: SendOptions) -> Answer:
         async with room:
-            answer = await send_whole(fleet, endpoint, body, with_time_left(options, began_s))
+            answer = await send_whole(fleet, endpoint, body, with_time_left(of_part, began_s))
         if answer.status >= 400:
             raise _PartFailed(answer)
         return answer
 
-    tasks = [asyncio.ensure_future(answer_of(body)) for body in parts.bodies]
+    first, later = options, _of_a_later_part(options)
+    tasks = [asyncio.ensure_future(answer_of(body, later if at else first)) for at, body in enumerate(parts.bodies)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
@@ -103,10 +122,10 @@ async def send_parts(fleet: SendsCalls, endpoint: str, parts: Spread, options: S
         ends = await asyncio.gather(*tasks, return_exceptions=True)
     failed = [end for end in ends if isinstance(end, BaseException)]
     if failed:
-        first = next((end for end in failed if not isinstance(end, asyncio.CancelledError)), failed[0])
-        if isinstance(first, _PartFailed):
-            return first.answer
-        raise first
+        cause = next((end for end in failed if not isinstance(end, asyncio.CancelledError)), failed[0])
+        if isinstance(cause, _PartFailed):
+            return cause.answer
+        raise cause
     return await asyncio.to_thread(_one_answer, parts, [end for end in ends if isinstance(end, Answer)])
 
 

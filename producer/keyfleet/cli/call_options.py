@@ -10,30 +10,58 @@ import click
 from keyfleet.cli import options
 from keyfleet.config import parse_duration_s
 
-__all__ = ["call_options", "run_part", "settings_part"]
+__all__ = [
+    "call_options",
+    "local_workers",
+    "max_attempts",
+    "run_part",
+    "settings_part",
+    "timeout",
+    "token_encoding",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+max_attempts = click.option(
+    "--max-attempts",
+    "--max_attempts",
+    type=click.IntRange(min=1),
+    envvar="KEYFLEET_MAX_ATTEMPTS",
+    help="Most calls for one request; being rate limited costs none (default: 5).",
+)
+
+timeout = click.option(
+    "--timeout",
+    "timeout_s",
+    metavar="TIME",
+    envvar="KEYFLEET_TIMEOUT",
+    callback=options.parsed(parse_duration_s),
+    help="Longest silence of the provider in one call, e.g. 90s (default: 600s).",
+)
+
+local_workers = click.option(
+    "--workers/--no-workers",
+    "use_local_workers",
+    default=None,
+    envvar="KEYFLEET_WORKERS",
+    help="Start workers here, or use those that are running (default: start them where no broker is named).",
+)
+
+token_encoding = click.option(
+    "--token-encoding",
+    "--token_encoding_name",
+    "encoding_name",
+    envvar="KEYFLEET_TOKEN_ENCODING",
+    help="tiktoken's encoding for counting (default: the model's).",
+)
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     options.keys,
     options.broker,
     options.fleet,
     options.use,
-    click.option(
-        "--max-attempts",
-        "--max_attempts",
-        type=click.IntRange(min=1),
-        envvar="KEYFLEET_MAX_ATTEMPTS",
-        help="Most calls for one request; being rate limited costs none (default: 5).",
-    ),
-    click.option(
-        "--timeout",
-        "timeout_s",
-        metavar="TIME",
-        envvar="KEYFLEET_TIMEOUT",
-        callback=options.parsed(parse_duration_s),
-        help="Longest silence of the provider in one call, e.g. 90s (default: 600s).",
-    ),
+    max_attempts,
+    timeout,
     click.option(
         "--timeout-attempts",
         type=click.IntRange(min=1),
@@ -55,13 +83,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         callback=options.parsed(parse_duration_s),
         help="End after so long without any outcome, e.g. 1h (default: never).",
     ),
-    click.option(
-        "--workers/--no-workers",
-        "use_local_workers",
-        default=None,
-        envvar="KEYFLEET_WORKERS",
-        help="Start workers here, or use those that are running (default: start them where no broker is named).",
-    ),
+    local_workers,
     click.option(
         "--pack/--no-pack",
         default=None,
@@ -90,13 +112,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         envvar="KEYFLEET_TOKENS_PER_MINUTE",
         help="Limit of each key, in place of what is configured for a minute.",
     ),
-    click.option(
-        "--token-encoding",
-        "--token_encoding_name",
-        "encoding_name",
-        envvar="KEYFLEET_TOKEN_ENCODING",
-        help="tiktoken's encoding for counting (default: the model's).",
-    ),
+    token_encoding,
 )
 
 _SETTINGS = (

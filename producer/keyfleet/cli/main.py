@@ -21,6 +21,7 @@ INTERRUPTED_EXIT = 130
 
 _LAZY_COMMANDS = {
     "demo": ("keyfleet.cli.demo", "See it work: no API key, no server."),
+    "gateway": ("keyfleet.cli.gateway", "Serve OpenAI's API with all keys behind it."),
     "init": ("keyfleet.cli.init", "Write a keys.yaml from the environment."),
     "jobs": ("keyfleet.cli.jobs", "List jobs; see, retry, cancel and remove them."),
     "run": ("keyfleet.cli.run", "Run a JSONL file of requests through all keys."),

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from keyfleet.api.reading import ATTEMPTS_HEADER
 from keyfleet.errors import ConfigurationError, KeyfleetError
 from keyfleet.openai.fleet_source import CallFleet, Keys, find_fleet
 from keyfleet.openai.official import openai
-from keyfleet.openai.reading import ATTEMPTS_HEADER
 
 __all__ = ["FLEETS_OWN_RETRIES", "FleetsOwnRetries", "official_arguments", "our_words", "without_retries"]
 

@@ -28,6 +28,8 @@ class CallFleet(SendsCalls, Protocol):
         timeout_s: float | None = None,
         priority: Priority = "urgent",
         max_attempts: int | None = None,
+        start_within_s: float | None = None,
+        job: str | None = None,
     ) -> Answer:
         """Send one call and wait for its answer."""
         ...

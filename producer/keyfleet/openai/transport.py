@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import Any, NoReturn
 
+from keyfleet.api.reading import FleetCall, read_call
+from keyfleet.api.replies import Refused, Reply, reply_of, reply_to_error
 from keyfleet.calls import Answer
 from keyfleet.calls.apart import run_apart
 from keyfleet.calls.spread_sending import halves, send_parts, send_whole, with_time_left
@@ -13,8 +15,6 @@ from keyfleet.calls.spreading import may_have_list, spread
 from keyfleet.errors import DeadlineExceeded, KeyfleetError, RequestTooLarge
 from keyfleet.openai.fleet_source import FleetSource
 from keyfleet.openai.official import HTTP
-from keyfleet.openai.reading import FleetCall, read_call
-from keyfleet.openai.replies import Refused, Reply, reply_of, reply_to_error
 
 __all__ = ["AsyncFleetClient", "SyncFleetClient"]
 

@@ -1,9 +1,12 @@
-"""What the official client gets for a call: an HTTP answer, from an answer or an error of the fleet."""
+"""What a client gets for a call: an HTTP answer in OpenAI's shape, from an answer or an error of the fleet."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from keyfleet.calls import Answer
 from keyfleet.errors import (
@@ -14,10 +17,26 @@ from keyfleet.errors import (
     RequestTooLarge,
 )
 
-__all__ = ["Refused", "Reply", "error_reply", "reply_of", "reply_to_error"]
+__all__ = [
+    "NO_RETRY",
+    "AnswerFacts",
+    "Refused",
+    "Reply",
+    "error_reply",
+    "facts_of",
+    "header_text",
+    "reply_of",
+    "reply_to_error",
+]
 
-_NO_RETRY = {"content-type": "application/json", "x-should-retry": "false"}
+NO_RETRY = {"x-should-retry": "false"}
 """The fleet has done all that is to be done again; the client must not do it on top."""
+
+HEADER_CHARACTERS = 1000
+"""Longest text in a header: the names of all keys that worked on a list may be very many."""
+
+_JSON = {"content-type": "application/json"}
+_NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +46,19 @@ class Reply:
     status: int
     body: bytes = field(repr=False)
     headers: dict[str, str]
+
+
+class AnswerFacts(Protocol):
+    """What an answer tells of its way, whether it is there as a whole or as a stream."""
+
+    @property
+    def key_name(self) -> str | None: ...
+
+    @property
+    def request_id(self) -> str | None: ...
+
+    @property
+    def attempts(self) -> int: ...
 
 
 class Refused(Exception):
@@ -39,13 +71,22 @@ class Refused(Exception):
 
 def reply_of(answer: Answer) -> Reply:
     """The provider's answer, with what the fleet knows of it in the headers."""
-    more = {
+    return Reply(answer.status, answer.body, {**_JSON, **NO_RETRY, **facts_of(answer)})
+
+
+def facts_of(answer: AnswerFacts) -> dict[str, str]:
+    """The headers that tell which key has answered, at which attempt, and the provider's name of the request."""
+    facts = {
         "x-request-id": answer.request_id,
         "x-keyfleet-key": answer.key_name,
         "x-keyfleet-attempts": str(answer.attempts),
     }
-    known = {name: value.encode("ascii", "backslashreplace").decode() for name, value in more.items() if value}
-    return Reply(answer.status, answer.body, {**_NO_RETRY, **known})
+    return {name: header_text(value) for name, value in facts.items() if value}
+
+
+def header_text(text: str) -> str:
+    """`text` as a header can hold it: what is no plain ASCII is escaped, line breaks above all, and much is cut off."""
+    return _NOT_PLAIN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)[:HEADER_CHARACTERS].strip()
 
 
 def reply_to_error(error: KeyfleetError) -> Reply | None:
@@ -64,10 +105,18 @@ def reply_to_error(error: KeyfleetError) -> Reply | None:
     return None
 
 
-def error_reply(status: int, message: str, *, code: str, param: str | None = None) -> Reply:
-    """An error as OpenAI writes it."""
-    document = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-    return Reply(status, json.dumps({"error": document}).encode(), dict(_NO_RETRY))
+def error_reply(
+    status: int,
+    message: str,
+    *,
+    code: str,
+    param: str | None = None,
+    kind: str = "invalid_request_error",
+    headers: Mapping[str, str] = NO_RETRY,
+) -> Reply:
+    """An error as OpenAI writes it; `kind` is its `type`."""
+    document = {"message": message, "type": kind, "param": param, "code": code}
+    return Reply(status, json.dumps({"error": document}).encode(), {**_JSON, **headers})
 
 
 def _body_of(error: ProviderError) -> bytes:

@@ -1,26 +1,45 @@
-"""From what the official client would send to a call of the fleet."""
+"""From an HTTP request, as the official clients send it, to a call of the fleet."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from keyfleet.api.replies import Refused, error_reply
 from keyfleet.batch.endpoints import split_url
 from keyfleet.batch.json_text import Member, NotJSON, join_members, members_of
-from keyfleet.calls import Priority, check_priority
+from keyfleet.calls import Priority, check_priority, is_duration
 from keyfleet.calls.spread_sending import SendOptions
 from keyfleet.errors import InvalidRequest
-from keyfleet.openai.replies import Refused, error_reply
 
-__all__ = ["ATTEMPTS_HEADER", "DEFAULT_MODERATION_MODEL", "PRIORITY_HEADER", "FleetCall", "read_call"]
+__all__ = [
+    "ATTEMPTS_HEADER",
+    "DEFAULT_MODERATION_MODEL",
+    "JOB_HEADER",
+    "PRIORITY_HEADER",
+    "TIMEOUT_HEADER",
+    "FleetCall",
+    "read_call",
+    "read_options",
+    "with_default_model",
+]
 
 PRIORITY_HEADER = "X-Keyfleet-Priority"
 ATTEMPTS_HEADER = "X-Keyfleet-Max-Attempts"
+JOB_HEADER = "X-Keyfleet-Job"
+TIMEOUT_HEADER = "X-Keyfleet-Timeout"
+"""The caller's own time until the answer, in seconds; the gateway's alone, since Python callers have `timeout`."""
+
+JOB_CHARACTERS = 100
+"""Longest name of a job."""
 
 DEFAULT_MODERATION_MODEL = "omni-moderation-latest"
 """The model of moderations that name none (OpenAI's API reference); the fleet finds keys by the model's name."""
+
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?|\.[0-9]{1,15}")
 
 _WHAT_WORKS = (
     "what goes through the fleet are POST calls with a JSON body: chat.completions, completions, embeddings, "
@@ -54,12 +73,28 @@ def read_call(
     return FleetCall(
         endpoint,
         _with_model(body) if path.endswith("/moderations") else body,
-        {
-            "timeout_s": _timeout_s(timeouts_s.get("read")),
-            "priority": _priority(headers.get(PRIORITY_HEADER)),
-            "max_attempts": _max_attempts(headers.get(ATTEMPTS_HEADER)),
-        },
+        {**read_options(headers), "timeout_s": _timeout_s(timeouts_s.get("read"))},
     )
+
+
+def read_options(headers: Mapping[str, str]) -> SendOptions:
+    """What Keyfleet's own headers ask for. Raises InvalidRequest that names the header, never its value."""
+    options: SendOptions = {
+        "timeout_s": _given_timeout_s(headers.get(TIMEOUT_HEADER)),
+        "priority": _priority(headers.get(PRIORITY_HEADER)),
+        "max_attempts": _max_attempts(headers.get(ATTEMPTS_HEADER)),
+    }
+    job = headers.get(JOB_HEADER)
+    if job is not None:
+        options["job"] = _job(job)
+    return options
+
+
+def with_default_model(members: tuple[Member, ...]) -> tuple[Member, ...]:
+    """The members of a moderation's body, with a model where none is named."""
+    if any(member.key == "model" and member.value is not None for member in members):
+        return members
+    return (*members, Member("model", DEFAULT_MODERATION_MODEL, f'"model": "{DEFAULT_MODERATION_MODEL}"'))
 
 
 def _timeout_s(given_s: float | None) -> float | None:
@@ -79,10 +114,10 @@ def _with_model(body: bytes) -> bytes:
         members = members_of(body)
     except NotJSON:
         return body
-    if members is None or any(member.key == "model" and member.value is not None for member in members):
+    if members is None:
         return body
-    model = Member("model", DEFAULT_MODERATION_MODEL, f'"model": "{DEFAULT_MODERATION_MODEL}"')
-    return join_members((*members, model))
+    named = with_default_model(members)
+    return body if named is members else join_members(named)
 
 
 def _priority(given: str | None) -> Priority:
@@ -101,3 +136,20 @@ def _max_attempts(given: str | None) -> int | None:
         message = f"{ATTEMPTS_HEADER}: expected a whole number of at least 1"
         raise InvalidRequest(message, code="invalid_max_attempts", field=ATTEMPTS_HEADER)
     return int(given)
+
+
+def _given_timeout_s(given: str | None) -> float | None:
+    if given is None:
+        return None
+    timeout_s = float(given) if _NUMBER.fullmatch(given) else 0.0
+    if not is_duration(timeout_s):
+        message = f"{TIMEOUT_HEADER}: expected a number of seconds above 0"
+        raise InvalidRequest(message, code="invalid_timeout", field=TIMEOUT_HEADER)
+    return timeout_s
+
+
+def _job(given: str) -> str:
+    if not (0 < len(given) <= JOB_CHARACTERS and given.isascii() and given.isprintable()):
+        message = f"{JOB_HEADER}: expected a name of 1 to {JOB_CHARACTERS} printable ASCII characters"
+        raise InvalidRequest(message, code="invalid_job", field=JOB_HEADER)
+    return given

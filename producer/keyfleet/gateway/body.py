@@ -1,0 +1,66 @@
+"""Reading the body of a request, no further than it is wanted, and taking it apart."""
+
+from __future__ import annotations
+
+import math
+
+from keyfleet.api import Refused, Reply, error_reply
+from keyfleet.batch.json_text import Member, NotJSON, members_of
+from keyfleet.gateway.exchange import Exchange
+
+__all__ = ["read_body", "read_members"]
+
+_JSON_TYPE = "application/json"
+
+
+async def read_body(exchange: Exchange, most_bytes: int) -> bytes:
+    """The whole body. Raises Refused where it is no JSON by its head or longer than `most_bytes`, and ClientGone.
+
+    A type is asked for since browsers let any web page send forms and plain text to any address.
+    """
+    headers = exchange.headers
+    if _media_type(headers.get("content-type", "")) != _JSON_TYPE:
+        message = f"content-type: expected {_JSON_TYPE}"
+        raise Refused(error_reply(400, message, code="invalid_content_type", param="content-type"))
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        message = "content-encoding: expected a body that is not compressed"
+        raise Refused(error_reply(415, message, code="unsupported_encoding", param="content-encoding"))
+    declared_bytes = exchange.declared_bytes
+    if math.isfinite(declared_bytes) and declared_bytes > most_bytes:
+        raise Refused(_too_large(most_bytes))
+    pieces: list[bytes] = []
+    size_bytes, has_more = 0, True
+    while has_more:
+        piece, has_more = await exchange.piece()
+        size_bytes += len(piece)
+        if size_bytes > most_bytes:
+            raise Refused(_too_large(most_bytes))
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def read_members(body: bytes) -> tuple[Member, ...]:
+    """The members of the JSON object that the body is. Raises Refused, also for a field that stands there twice: the
+    provider might read another of the two than was looked at here."""
+    try:
+        members = members_of(body)
+    except NotJSON as error:
+        problem = str(error).replace(" of the line", "")
+        raise Refused(_invalid_json(f"the body is no JSON: {problem}")) from None
+    if members is None:
+        raise Refused(_invalid_json("the body is JSON, but no object; expected one object"))
+    if len({member.key for member in members}) != len(members):
+        raise Refused(_invalid_json("the body has a field twice; expected each once"))
+    return members
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _too_large(most_bytes: int) -> Reply:
+    return error_reply(413, f"the body is longer than {most_bytes} bytes", code="request_too_large")
+
+
+def _invalid_json(message: str) -> Reply:
+    return error_reply(400, message, code="invalid_json")

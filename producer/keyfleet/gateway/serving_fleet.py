@@ -1,0 +1,73 @@
+"""What the gateway needs of a Fleet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol, runtime_checkable
+
+from keyfleet.calls import Answer, Priority
+from keyfleet.calls.spread_sending import SendsCalls
+
+__all__ = ["ServingFleet", "StreamedAnswer"]
+
+
+@runtime_checkable
+class StreamedAnswer(Protocol):
+    """An answer that comes in pieces: whole server-sent events, as the provider sends them.
+
+    Going through it raises RequestFailed where it breaks off. `aclose` stops the call at the provider.
+    """
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def key_name(self) -> str | None: ...
+
+    @property
+    def request_id(self) -> str | None: ...
+
+    @property
+    def attempts(self) -> int: ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class ServingFleet(SendsCalls, Protocol):
+    """A `keyfleet.Fleet`, as far as the gateway uses it."""
+
+    async def asend_stream(
+        self,
+        endpoint: str,
+        body: bytes,
+        *,
+        timeout_s: float | None = None,
+        priority: Priority = "urgent",
+        max_attempts: int | None = None,
+        start_within_s: float | None = None,
+        job: str | None = None,
+    ) -> Answer | StreamedAnswer:
+        """Send one call whose body asks for a stream; an Answer where the provider has answered as a whole."""
+        ...
+
+    def lanes(self, model: str) -> int:
+        """How many keys serve the model."""
+        ...
+
+    async def amodels(self) -> list[dict[str, Any]]:
+        """The models of all keys, as OpenAI lists them."""
+        ...
+
+    def wait_estimate_s(self, model: str) -> float | None:
+        """How long until some key may start a call of `model` (s); None where nothing is known."""
+        ...
+
+    def why_waiting(self, model: str) -> str:
+        """Why calls of `model` wait."""
+        ...
+
+    def readiness(self) -> str:
+        """Why calls can't be made now; empty where they can."""
+        ...

@@ -1,0 +1,46 @@
+"""What the gateway grants its clients, as one frozen object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["GatewayTerms"]
+
+DEFAULT_MAX_WAIT_S = 600.0
+"""How long a call may wait for its start: as long as the official clients wait for an answer."""
+
+DEFAULT_MAX_BODY_BYTES = 64_000_000
+"""Images travel in bodies as text; lists of 2,048 inputs to embed take some 20 MB."""
+
+DEFAULT_MAX_CONNECTIONS = 4096
+"""Each costs a file descriptor and some 100 kB where its client is slow."""
+
+DEFAULT_GRACE_S = 30.0
+"""How long calls under way may take to their end when the gateway is told to stop; Kubernetes kills after 30 s."""
+
+HEAD_S = 20.0
+"""How long a client may take to send a whole head."""
+
+BODY_SILENCE_S = 30.0
+"""How long a client may send nothing of a body that is not at its end."""
+
+UNREAD_S = 60.0
+"""How long a client may take nothing of an answer that is there for it."""
+
+LINGER_S = 2.0
+"""How long what a refused client still sends is read and thrown away, so that it gets to see why: a connection that is
+closed with something unread is reset, and what was sent on it is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayTerms:
+    """Durations are in seconds."""
+
+    max_wait_s: float = DEFAULT_MAX_WAIT_S
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    max_connections: int = DEFAULT_MAX_CONNECTIONS
+    grace_s: float = DEFAULT_GRACE_S
+    head_s: float = HEAD_S
+    body_silence_s: float = BODY_SILENCE_S
+    unread_s: float = UNREAD_S
+    linger_s: float = LINGER_S
