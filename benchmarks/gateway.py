@@ -45,6 +45,8 @@ GREEDY = (1, 50, 200)
 
 STREAMS = (1, 50)
 
+FIRST_ROUND_S = 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class Party:
@@ -131,11 +133,11 @@ def parties_at(latency: SimLatency, python: Path | None) -> Iterator[list[Party]
 
 
 def measure(parties: Sequence[Party], callers: int, given: argparse.Namespace, *, is_stream: bool = False) -> Round:
-    """All parties in turn, after one short round that isn't counted."""
+    """All parties in turn, after a round that isn't counted: first calls load what later ones have."""
     body = json.dumps(RequestShape().body(1) | ({"stream": True} if is_stream else {}))
     found = {party.name: Figures() for party in parties}
     for party in parties:
-        Figures().measure(party, Load(callers, 1.5, body, is_stream=is_stream))
+        Figures().measure(party, Load(callers, FIRST_ROUND_S, body, is_stream=is_stream))
     for _ in range(given.rounds):
         for party in parties:
             found[party.name].measure(party, Load(callers, given.seconds, body, is_stream=is_stream))
@@ -151,8 +153,9 @@ def print_latency(python: Path | None, given: argparse.Namespace) -> None:
                 found = measure(parties, callers, given)
                 rows += [_latency_row(latency_ms, callers, name, found) for name in found]
     print_table(["answers take", "callers", "way", "median", "added", "99 %", "added", "failed"], rows)
-    met = float(rows[1][4].split()[0])
-    print_figure("added at the median with one caller", f"{met:.1f} ms", f"below {AIM_ADDED_MS} ms", met=met < AIM_ADDED_MS)
+    added = float(rows[1][4].split()[0])
+    aim = f"below {AIM_ADDED_MS:.0f} ms"
+    print_figure("added at the median with one caller", f"{added:.1f} ms", aim, met=added < AIM_ADDED_MS)
 
 
 def _latency_row(latency_ms: float, callers: int, name: str, found: Round) -> list[str]:

@@ -79,12 +79,11 @@ class HttpCaller(asyncio.Protocol):
 async def run(url: str, api_key: str, load: Load, recorder: Recorder) -> None:
     """One load."""
     loop, address = asyncio.get_running_loop(), urlsplit(url)
+    host, port = address.hostname or "", address.port or 80
     request = request_bytes(url, api_key, load.body)
     callers = []
     for _ in range(load.callers):
-        _, caller = await loop.create_connection(
-            lambda: HttpCaller(request, recorder), address.hostname, address.port
-        )
+        _, caller = await loop.create_connection(lambda: HttpCaller(request, recorder), host, port)
         callers.append(caller)
     await asyncio.gather(*(caller.ended for caller in callers))
 

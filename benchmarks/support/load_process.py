@@ -38,9 +38,7 @@ class LoadProcess:
         return cls([sys.executable, "-m", "benchmarks.support.http_load", url, api_key], log)
 
     @classmethod
-    def of_router(
-        cls, python: Path, base_url: str, model: str, api_keys: Sequence[str], log: IO[bytes]
-    ) -> LoadProcess:
+    def of_router(cls, python: Path, base_url: str, model: str, api_keys: Sequence[str], log: IO[bytes]) -> LoadProcess:
         """Callers of LiteLLM's router over the provider at `base_url`; `python` is the interpreter that has it."""
         script = Path(__file__).with_name("router_load.py")
         return cls([str(python), str(script), base_url, model, *api_keys], log)

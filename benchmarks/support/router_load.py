@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.support.load import Load, Recorder, serve_orders  # noqa: E402 - found by the line above
+from benchmarks.support.load import Load, Recorder, serve_orders
 
 ATTEMPTS_TIMEOUT_S = 60.0
 
