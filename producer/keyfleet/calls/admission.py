@@ -43,8 +43,8 @@ class CallAdmission:
             self._outputs[model] = output_tokens(model)
 
     def takes_long(self, body: bytes) -> bool:
-        """Whether `request` may take longer than an event loop can spare: to count a long body, or to load what a model's
-        tokens are counted with. Goes by the first member of the body that looks like its model."""
+        """Whether `request` may take longer than an event loop can spare: to count a long body, or to load what its
+        model's tokens are counted with. Goes by the first member of the body that looks like its model."""
         found = _MODEL.search(body) if len(body) <= QUICK_BYTES else None
         return found is None or found[1].decode(errors="replace") not in self._counters
 

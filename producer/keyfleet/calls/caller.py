@@ -73,8 +73,8 @@ class Caller:
     async def _abegin(
         self, endpoint: str, body: bytes, terms: CallTerms, *, streams: bool = False
     ) -> tuple[CallDesk, Call]:
-        """Begin a call; on another thread where that may take long. One that nobody waits for by then is taken back once
-        it has begun."""
+        """Begin a call; on another thread where that may take long. One that nobody waits for by then is taken back
+        once it has begun."""
         own = self._own
         if own is not None and not terms.job and not own.takes_long(body):
             return own, own.begin(endpoint, body, terms, streams=streams)
