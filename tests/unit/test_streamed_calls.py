@@ -138,7 +138,7 @@ def test_a_stream_that_breaks_off_has_failed(case: StreamCase, data: bytes) -> N
     with pytest.raises(CallFailed) as failed:
         case.call()
     assert (failed.value.failure, case.ongoing.has_begun) == (CallFailure.CUT_OFF, True)
-    assert case.text() == TEXT
+    assert (case.text(), case.passed[-1].is_finished) == (TEXT, True)
 
 
 def test_one_without_a_length_is_whole_when_it_says_so(case: StreamCase) -> None:

@@ -56,20 +56,20 @@ class StreamedCalls:
     def _pass_on(
         self, queue: str, taken: Taken, stream: EventStream, notes: StreamNotes, ongoing: OngoingCall
     ) -> Answer:
-        with (
-            self._pieces.stream(queue, taken.key, taken.token, self._head(taken, stream), ongoing) as outgoing,
-            suppress(StreamRefused),
-        ):
-            for event in stream.events():
-                is_wanted = notes.look(event)
-                if not ongoing.has_begun and not data_of(event):
-                    continue  # a comment, which says no more than that the provider lives
-                if notes.error is not None and not ongoing.has_begun:
-                    return self._answer(stream, notes.error)
-                if is_wanted:
-                    ongoing.has_begun = True
-                    outgoing.put(self._shown(event, notes))
-            outgoing.finish()
+        head = self._head(taken, stream)
+        with self._pieces.stream(queue, taken.key, taken.token, head, ongoing) as outgoing, suppress(StreamRefused):
+            try:
+                for event in stream.events():
+                    is_wanted = notes.look(event)
+                    if not ongoing.has_begun and not data_of(event):
+                        continue  # a comment, which says no more than that the provider lives
+                    if notes.error is not None and not ongoing.has_begun:
+                        return self._answer(stream, notes.error)
+                    if is_wanted:
+                        ongoing.has_begun = True
+                        outgoing.put(self._shown(event, notes))
+            finally:
+                outgoing.finish()  # also what came before it broke off
         if ongoing.is_stopped or not ongoing.has_begun or not (notes.is_ended or stream.is_delimited):
             raise CallFailed(CallFailure.CUT_OFF, "the stream ended before its end", stream.written_s)
         return self._answer(stream, notes.error or notes.document)
