@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import cast
 
@@ -20,6 +21,7 @@ class Desk:
         self.name = name
         self.waiting = 0
         self.is_started = self.is_closed = self.has_left_calls = False
+        self.ended = threading.Event()
         self.served: ServedModels | None = None
 
     def start(self) -> None:
@@ -27,6 +29,7 @@ class Desk:
 
     def close(self) -> None:
         self.is_closed = True
+        self.ended.set()
 
     def serve(self, served: ServedModels) -> None:
         self.served = served
@@ -48,7 +51,11 @@ def all_desks(made: list[Desk]) -> CallDesks:
 
 
 def of(all_desks: CallDesks) -> Callable[[str], Desk]:
-    return lambda name: cast(Desk, all_desks.get(name))
+    def get(name: str) -> Desk:
+        with all_desks.of(name) as desk:
+            return cast(Desk, desk)
+
+    return get
 
 
 def test_without_a_name_it_is_the_process_own_and_each_name_has_one(all_desks: CallDesks, made: list[Desk]) -> None:
@@ -62,7 +69,8 @@ def test_the_one_that_was_idle_for_longest_makes_room(all_desks: CallDesks, made
     first, second = get("a"), get("b")
     get("a")
     get("c")
-    assert (first.is_closed, second.is_closed) == (False, True)
+    assert second.ended.wait(10)
+    assert not first.is_closed
     assert get("b") is made[-1]
 
 
@@ -74,8 +82,11 @@ def test_one_with_calls_under_way_is_kept_and_where_all_have_some_no_more_are_ma
         get("c")
     assert (refused.value.code, refused.value.field) == ("too_many_jobs", "job")
     second.waiting = 0
+    with all_desks.of("b"), pytest.raises(InvalidRequest):
+        get("c")
     get("c")
-    assert (first.is_closed, second.is_closed) == (False, True)
+    assert second.ended.wait(10)
+    assert not first.is_closed
 
 
 def test_all_follow_what_the_keys_can_do_also_those_that_come_later(all_desks: CallDesks, made: list[Desk]) -> None:
