@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from keyfleet.sim import SimConfig, SimLatency, SimProcess
 from support.commands import Command, start_command
 from support.events import wait_until
 from support.fixtures import StartSim
+from support.gateway_process import listening
 from support.place import Place, sim_key
 
 KEYS = tuple(sim_key(name) for name in ("first", "second"))
@@ -29,16 +29,6 @@ def sim(place: Place, start_sim: StartSim) -> SimProcess:
     path.write_text(f"# for the tests\n{API_KEY}\n", encoding="utf-8")
     path.chmod(0o600)
     return sim
-
-
-def listening(command: Command) -> str:
-    """The base URL, once it listens."""
-
-    def found() -> list[str]:
-        assert command.code is None, command.stderr
-        return re.findall(r"listening on (\S+) ", command.stdout)
-
-    return wait_until(found, "the gateway listens")[0]
 
 
 @pytest.fixture
