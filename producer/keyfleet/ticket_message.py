@@ -1,9 +1,11 @@
-"""A ticket as it lies in its queue: how it is read by whoever didn't write it."""
+"""A ticket as it lies in its queue: how it is written, and how it is read by whoever didn't write it."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import json
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +15,15 @@ from keyfleet.errors import MalformedEntry
 __all__ = [
     "CONTRACT_HEADER",
     "CONTRACT_VERSION",
+    "HIGHEST_PRIORITY",
+    "LOWEST_PRIORITY",
+    "NO_TICKETS",
     "REQUESTS_PER_TICKET",
     "TASK_NAME",
     "Ticket",
+    "Tickets",
+    "new_tickets",
+    "plain_message",
     "read_ticket",
 ]
 
@@ -34,7 +42,9 @@ MAX_BODY_BYTES = 1024
 MAX_ID_CHARACTERS = 64
 """Longest name of a ticket; it shows in Flower and in logs."""
 
+HIGHEST_PRIORITY = 0
 LOWEST_PRIORITY = 9
+"""Of Celery's Redis transport."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,55 @@ class Ticket:
     id: str
     count: int
     priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tickets:
+    """Messages of tickets that may be issued. `overtake`: before those of others."""
+
+    messages: tuple[str, ...]
+    overtake: bool = False
+
+
+NO_TICKETS = Tickets(())
+
+
+def new_tickets(queue: str, requests: int, *, overtake: bool) -> Tickets:
+    """What `requests` new requests of `queue` need."""
+    priority = HIGHEST_PRIORITY if overtake else LOWEST_PRIORITY
+    count = -(-requests // REQUESTS_PER_TICKET)
+    found = (Ticket(str(uuid.uuid4()), REQUESTS_PER_TICKET, priority) for _ in range(count))
+    return Tickets(tuple(json.dumps(plain_message(ticket, queue)) for ticket in found), overtake)
+
+
+def plain_message(ticket: Ticket, queue: str) -> dict[str, Any]:
+    """The message that carries this ticket and nothing else, and speaks of the queue it stands in.
+
+    Its body is in base64, without which kombu could not put it back as it was.
+    """
+    body = json.dumps([[ticket.count], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+    return {
+        "body": base64.b64encode(body.encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {
+            "lang": "py",
+            "task": TASK_NAME,
+            "id": ticket.id,
+            "root_id": ticket.id,
+            "argsrepr": f"({ticket.count},)",
+            "kwargsrepr": "{}",
+            CONTRACT_HEADER: CONTRACT_VERSION,
+        },
+        "properties": {
+            "body_encoding": "base64",
+            "correlation_id": ticket.id,
+            "delivery_tag": str(uuid.uuid4()),
+            "delivery_mode": 1,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "priority": ticket.priority,
+        },
+    }
 
 
 def read_ticket(message: Any) -> Ticket:

@@ -10,14 +10,21 @@ from kombu.messaging import Producer
 
 from keyfleet import redis_keys
 from keyfleet.ticket_channel import TicketTransport
-from keyfleet.ticket_message import CONTRACT_HEADER, CONTRACT_VERSION, REQUESTS_PER_TICKET, TASK_NAME
+from keyfleet.ticket_message import (
+    CONTRACT_HEADER,
+    CONTRACT_VERSION,
+    HIGHEST_PRIORITY,
+    LOWEST_PRIORITY,
+    REQUESTS_PER_TICKET,
+    TASK_NAME,
+)
 
 __all__ = ["BULK", "PRIORITIES", "REQUESTS_PER_TICKET", "TASK_NAME", "URGENT", "TicketOffice", "make_app"]
 
-URGENT = 0
+URGENT = HIGHEST_PRIORITY
 """Priority of interactive work; in Celery's Redis transport 0 is the highest, and the default."""
 
-BULK = 9
+BULK = LOWEST_PRIORITY
 """Priority of jobs."""
 
 PRIORITIES = (URGENT, BULK)

@@ -19,7 +19,6 @@ from keyfleet.ledger import Finish, JobRecord, Transitions
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.backend import Backend
 from keyfleet.running.fleet_status import FleetStatus
-from keyfleet.tickets import TicketOffice, make_app
 from support.events import wait_until
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class DeskCase(Backend):
 
     def __init__(self, stand_in: StandIn, directory: Path, *, grace_s: float = 60.0, **settings: Any) -> None:
         given = Settings(state_dir=directory, broker_url="redis://nowhere", fleet=FLEET, **settings)
-        super().__init__(given, TicketOffice(make_app("memory://", FLEET)), None)
+        super().__init__(given, None)
         self.client: redis.Redis = stand_in.client()
         self.client.info = lambda section: {"used_memory": 1}  # type: ignore[method-assign, assignment, misc]
         self.watch = ServerWatch()

@@ -25,7 +25,6 @@ from keyfleet.redis_keys import QueueKeys
 from keyfleet.running import ending, fleet_watch, job_run
 from keyfleet.running.backend import Backend
 from keyfleet.running.fleet_status import FleetStatus
-from keyfleet.tickets import TicketOffice, make_app
 from support.events import wait_until
 
 __all__ = ["FLEET", "QUEUE", "JobsCase", "a_request", "body", "jobs_case"]
@@ -97,9 +96,7 @@ class JobsCase:
 
     def begin_again(self, fleet: str = FLEET, *, url: str = URL, client: redis.Redis | None = None) -> FleetJobs:
         settings = Settings(self.state_dir, broker_url=url, fleet=fleet)
-        tickets = TicketOffice(make_app("memory://", fleet))
-        self._stack.callback(tickets.close)
-        backend = _Backend(settings, tickets, None)
+        backend = _Backend(settings, None)
         backend.client = client or self.client
         opened = _Opened(backend)
         self.jobs = FleetJobs(lambda: opened)

@@ -22,7 +22,6 @@ from keyfleet.running import RunOptions, RunSession, session
 from keyfleet.running.backend import Backend
 from keyfleet.running.connection import Connection
 from keyfleet.running.snapshot import End, Snapshot
-from keyfleet.tickets import TicketOffice, make_app
 
 __all__ = ["FLEET", "QUEUE", "SessionFleet", "new_session", "results", "run", "settings", "write_input"]
 
@@ -48,9 +47,7 @@ class SessionFleet:
     ) -> Connection:
         self.job_id = files.job_id
         ledger = JobLedger(self.client, FLEET, files.job_id, JobOptions(echo=True), declare_flags=False)
-        tickets = TicketOffice(make_app("memory://", FLEET))
-        stack.callback(tickets.close)
-        return Connection(Backend(given, tickets, None), self.client, ServerWatch(), ledger)
+        return Connection(Backend(given, None), self.client, ServerWatch(), ledger)
 
     def open_ids(self) -> list[str]:
         keys: Any = self.client.hkeys(QueueKeys(FLEET, QUEUE).requests)

@@ -167,6 +167,24 @@ def test_an_address_of_another_machine_is_too() -> None:
         bind("192.0.2.1", 0)
 
 
+def test_answers_are_sent_without_delay() -> None:
+    async def delay_is_off() -> bool:
+        connected: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+        with bind("127.0.0.1", 0) as listener:
+            server = await asyncio.start_server(lambda _, writer: connected.set_result(writer), sock=listener)
+            _, client = await asyncio.open_connection(*listener.getsockname())
+            writer = await connected
+            is_off = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for one in (client, writer):
+                one.close()
+                await one.wait_closed()
+            server.close()
+            await server.wait_closed()
+            return bool(is_off)
+
+    assert asyncio.run(delay_is_off())
+
+
 def test_the_base_url_is_what_clients_are_to_be_given() -> None:
     with bind("127.0.0.1", 0) as listener:
         assert base_url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}/v1"

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyfleet import redis_keys
-from keyfleet.contract import Request
 from keyfleet.jobs import forget_gone_callers, purge_abandoned
 from keyfleet.jobs.listing import read_records
 from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.ledger.job_record import ALIVE_MS
-from keyfleet.tickets import BULK, REQUESTS_PER_TICKET, URGENT
 from support.job_case import FLEET, QUEUE, JobCase
 
 if TYPE_CHECKING:
@@ -93,13 +91,3 @@ def test_of_a_caller_that_has_left_nothing_stays_once_its_calls_in_flight_have_e
     case.succeed(1)
     assert forget(case) == 1
     assert (list(read_records(case.client, FLEET)), heard(case)) == ([], {})
-
-
-@pytest.mark.parametrize(("urgent", "expected"), [(True, 1), (False, -2)])
-def test_urgent_requests_lack_tickets_that_overtake_others(case: JobCase, urgent: bool, expected: int) -> None:
-    for _ in range(3):
-        case.client.lpush(redis_keys.tickets(FLEET, QUEUE, BULK), "ticket")
-    requests = [Request(str(number), "/v1/x", "m", b"{}", 1, urgent=True) for number in range(REQUESTS_PER_TICKET + 1)]
-    case.ledger.accept(QUEUE, requests)
-    case.client.lpush(redis_keys.tickets(FLEET, QUEUE, URGENT), "ticket")
-    assert case.ledger.lacking_tickets(QUEUE, urgent=urgent) == expected

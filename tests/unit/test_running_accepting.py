@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,43 +17,39 @@ from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.running import accepting
 from keyfleet.running.accepting import Acceptor
 from keyfleet.running.disk_room import DiskRoom
-from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
+from keyfleet.ticket_message import NO_TICKETS, REQUESTS_PER_TICKET, Tickets, read_ticket
 
 REQUESTS = [Request(str(number), "/v1/completions", "m", b"{}", 1) for number in range(3)]
 
 
 class Broker:
-    """A client, a ledger and a ticket office in one, which fail as they are told to."""
+    """A client and a ledger in one, which fail as they are told to."""
 
     def __init__(self) -> None:
         self.failures: list[Exception] = []
         self.memory: list[dict[str, int]] = []
         self.accepted: list[Request] = []
-        self.tickets: list[tuple[str, int]] = []
-        self.refuses_tickets = False
-        self.lacking = 100
-        self.known: set[str] = set()
+        self.tickets = NO_TICKETS
         self.batches: list[str] = []
 
     def info(self, section: str) -> dict[str, Any]:
         return self.memory.pop(0) if self.memory else {"used_memory": 1, "maxmemory": 0}
 
     def accept(
-        self, queue: str, requests: Sequence[Request], *, batch: str, options: Mapping[str, JobOptions] | None
+        self,
+        queue: str,
+        requests: Sequence[Request],
+        *,
+        batch: str,
+        options: Mapping[str, JobOptions] | None,
+        tickets: Tickets,
     ) -> list[bool]:
         self.batches.append(batch)
         if self.failures:
             raise self.failures.pop(0)
         self.accepted += requests
-        return [request.id not in self.known for request in requests]
-
-    def lacking_tickets(self, queue: str, *, urgent: bool) -> int:
-        return self.lacking
-
-    def issue_for(self, queue: str, requests: int, *, urgent: bool = False) -> None:
-        if self.refuses_tickets:
-            raise OSError("no way")
-        self.tickets.append((queue, requests))
+        self.tickets = tickets
+        return [True for _ in requests]
 
 
 class Case:
@@ -66,7 +63,6 @@ class Case:
         self.acceptor = Acceptor(
             cast(redis.Redis, self.broker),
             cast(JobLedger, self.broker),
-            cast(TicketOffice, self.broker),
             stopping=self.stopping,
             say=self._say,
             disks=DiskRoom([Path("/somewhere")], 100_000_000, free_bytes=lambda _: self.free_bytes.pop(0)),
@@ -84,36 +80,19 @@ def case(monkeypatch: pytest.MonkeyPatch) -> Case:
     return Case()
 
 
-def test_requests_are_written_and_get_the_tickets_they_need(case: Case) -> None:
-    assert case.acceptor.accept("q", REQUESTS)
-    assert case.broker.accepted == REQUESTS
-    assert case.broker.tickets == [("q", REQUESTS_PER_TICKET)]
+@pytest.mark.parametrize(("count", "needed"), [(3, 1), (REQUESTS_PER_TICKET, 1), (REQUESTS_PER_TICKET + 1, 2)])
+def test_requests_are_written_with_the_tickets_they_need(case: Case, count: int, needed: int) -> None:
+    requests = [Request(str(number), "/v1/completions", "m", b"{}", 1) for number in range(count)]
+    assert case.acceptor.accept("q", requests)
+    assert case.broker.accepted == requests
+    tickets = [read_ticket(json.loads(message)) for message in case.broker.tickets.messages]
+    assert [ticket.count for ticket in tickets] == [REQUESTS_PER_TICKET] * needed
 
 
-@pytest.mark.parametrize("lacking", [0, -3])
-def test_a_queue_with_enough_tickets_gets_no_more(case: Case, lacking: int) -> None:
-    case.broker.lacking = lacking
-    assert case.acceptor.accept("q", REQUESTS)
-    assert case.broker.tickets == []
-
-
-def test_no_more_tickets_are_issued_than_the_queue_lacks(case: Case) -> None:
-    case.broker.lacking = 2
-    many = [Request(str(number), "/v1/completions", "m", b"{}", 1) for number in range(4 * REQUESTS_PER_TICKET)]
-    assert case.acceptor.accept("q", many)
-    assert case.broker.tickets == [("q", 2 * REQUESTS_PER_TICKET)]
-
-
-def test_what_is_new_in_a_batch_gets_its_tickets(case: Case) -> None:
-    case.broker.known = {"0", "1"}
-    assert case.acceptor.accept("q", REQUESTS)
-    assert case.broker.tickets == [("q", REQUESTS_PER_TICKET)]
-
-
-def test_a_batch_that_the_ledger_has_already_gets_no_ticket(case: Case) -> None:
-    case.broker.known = {"0", "1", "2"}
-    assert case.acceptor.accept("q", REQUESTS)
-    assert case.broker.tickets == []
+@pytest.mark.parametrize("urgent", [True, False])
+def test_tickets_overtake_others_where_requests_do(case: Case, urgent: bool) -> None:
+    assert case.acceptor.accept("q", [*REQUESTS, Request("4", "/v1/completions", "m", b"{}", 1, urgent=urgent)])
+    assert case.broker.tickets.overtake is urgent
 
 
 def test_a_server_that_is_away_is_waited_for(case: Case) -> None:
@@ -160,11 +139,6 @@ def test_whoever_stops_ends_the_wait_and_nothing_counts_as_accepted(case: Case) 
     case.on_say = lambda reason: case.stopping.set()
     assert not case.acceptor.accept("q", REQUESTS)
     assert case.broker.accepted == []
-
-
-def test_tickets_that_can_not_be_sent_are_left_to_the_reaper(case: Case) -> None:
-    case.broker.refuses_tickets = True
-    assert case.acceptor.accept("q", REQUESTS)
 
 
 def test_a_batch_keeps_its_name_however_often_it_is_tried(case: Case) -> None:

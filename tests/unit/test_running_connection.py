@@ -14,7 +14,6 @@ from keyfleet.config import KeyConfig, KeySource, SecretReference, Settings
 from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.running.backend import Backend, concurrency_per_key, worker_arguments
 from keyfleet.running.connection import Connection
-from keyfleet.tickets import TicketOffice, make_app
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
@@ -83,11 +82,10 @@ def test_the_embedded_server_forgets_a_run_that_is_done_and_only_that(stand_in: 
     ours, others = redis_keys.queues("run-1"), redis_keys.queues("run-2")
     given = settings(tmp_path, fleet="run-1")
     ledger = JobLedger(client, "run-1", "job", JobOptions(), declare_flags=False)
-    tickets = TicketOffice(make_app("memory://", "run-1"))
     for server, is_done, left in ((None, True, 2), (object(), False, 2), (object(), True, 1)):
         client.sadd(ours, "q")
         client.sadd(others, "q")
-        backend = Backend(given, tickets, server)  # type: ignore[arg-type]
+        backend = Backend(given, server)  # type: ignore[arg-type]
         found = Connection(backend, client, ServerWatch(), ledger)
         if is_done:
             found.job_is_done()

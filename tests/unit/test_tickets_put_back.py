@@ -12,9 +12,9 @@ from kombu.transport.virtual import Message, base
 from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from keyfleet.ticket_message import Ticket, read_ticket
+from keyfleet.ticket_message import Ticket, plain_message, read_ticket
 from keyfleet_workers import ticket_transport
-from keyfleet_workers.ticket_transport import GuardedChannel, TicketQoS, plain_message
+from keyfleet_workers.ticket_transport import GuardedChannel, TicketQoS
 
 TICKET = Ticket("3f1c", 32, 5)
 

@@ -6,11 +6,8 @@ counted as held for ever, and most log the whole message.
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -23,9 +20,9 @@ from kombu.transport.virtual import Empty
 
 from keyfleet.config import redact_url
 from keyfleet.errors import MalformedEntry
-from keyfleet.ticket_message import TASK_NAME, Ticket, read_ticket
+from keyfleet.ticket_message import plain_message, read_ticket
 
-__all__ = ["GuardedChannel", "GuardedTransport", "TicketQoS", "guard_tickets", "plain_message"]
+__all__ = ["GuardedChannel", "GuardedTransport", "TicketQoS", "guard_tickets"]
 
 logger = logging.getLogger(__name__)
 
@@ -136,32 +133,3 @@ class GuardedTransport(kombu_redis.Transport):
     def _is_fanout(self, queue: str) -> bool:
         """Whether it is one of remote control's queues, whose messages are no tickets."""
         return any(queue in channel._fanout_queues for channel in self.channels)
-
-
-def plain_message(ticket: Ticket, queue: str) -> dict[str, Any]:
-    """The message that carries this ticket and nothing else, and speaks of the queue it stood in.
-
-    Its body is in base64, without which kombu could not put it back as it was.
-    """
-    body = json.dumps([[ticket.count], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
-    return {
-        "body": base64.b64encode(body.encode()).decode(),
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "headers": {
-            "lang": "py",
-            "task": TASK_NAME,
-            "id": ticket.id,
-            "root_id": ticket.id,
-            "argsrepr": f"({ticket.count},)",
-            "kwargsrepr": "{}",
-        },
-        "properties": {
-            "body_encoding": "base64",
-            "correlation_id": ticket.id,
-            "delivery_tag": str(uuid.uuid4()),
-            "delivery_mode": 1,
-            "delivery_info": {"exchange": "", "routing_key": queue},
-            "priority": ticket.priority,
-        },
-    }

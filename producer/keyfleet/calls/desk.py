@@ -82,7 +82,8 @@ class CallDesk:
         self._ledger = self._new_ledger(name, declare_flags)
         self._sender = CallSender(self._ledger, self._book, self._stopping)
         acceptor = Acceptor(
-            *(self._client, self._ledger, backend.tickets),
+            self._client,
+            self._ledger,
             stopping=self._stopping,
             say=self._say,
             on_pause=self._sender.look,

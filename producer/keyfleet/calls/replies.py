@@ -24,6 +24,11 @@ logger = logging.getLogger(__name__)
 READ_MOST = 500
 """Most outcomes, or pieces of answers, that are read at once."""
 
+UNTRIMMED_MOST = 100
+UNTRIMMED_BYTES = 1_000_000
+"""What was read is dropped from the stream when it is as much, or when there is a pause. To drop each answer at once is
+a write of its own, which a server that syncs every write to disk makes the next call wait for."""
+
 BLOCK_MS = 200
 """How long one read waits for an outcome (ms)."""
 
@@ -76,6 +81,8 @@ class ReplyReader:
         self._tell_read = tell_read
         self._look = look
         self._last = "0"
+        self._untrimmed = 0
+        self._untrimmed_bytes = 0
         self._spoke_s = time.monotonic()
         self._speak_due_s = 0.0
         self._thread = threading.Thread(target=self._run, name="keyfleet-call-replies", daemon=True)
@@ -140,10 +147,18 @@ class ReplyReader:
                 self._add(reply)
             elif reply is not None:
                 self._end(reply)
+            self._untrimmed_bytes += len(reply.body or b"") if reply is not None else 0
+        self._untrimmed += len(found)
         if found:
             self._last = found[-1][0]
-            self._ledger.trim(self._last)
+        if not found or self._untrimmed >= UNTRIMMED_MOST or self._untrimmed_bytes >= UNTRIMMED_BYTES:
+            self._trim()
         return len(found)
+
+    def _trim(self) -> None:
+        if self._untrimmed:
+            self._ledger.trim(self._last)
+            self._untrimmed = self._untrimmed_bytes = 0
 
     def _add(self, piece: Piece) -> None:
         call = self._book.get(piece.request_id)

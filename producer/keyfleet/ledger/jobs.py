@@ -24,7 +24,8 @@ from keyfleet.ledger.pieces import Piece, decode_piece, is_piece
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list, queue_names_in
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
-from keyfleet.tickets import PRIORITIES, REQUESTS_PER_TICKET, URGENT
+from keyfleet.ticket_message import NO_TICKETS, REQUESTS_PER_TICKET, Tickets
+from keyfleet.tickets import PRIORITIES
 
 __all__ = ["JobLedger"]
 
@@ -124,8 +125,13 @@ class JobLedger:
         *,
         batch: str = "",
         options: Mapping[str, JobOptions] | None = None,
+        tickets: Tickets = NO_TICKETS,
     ) -> list[bool]:
         """Write `requests` into `queue`; False stands for each that the ledger has already.
+
+        Of `tickets` those are issued that the queue lacks beside what stands there, no more than the new requests need.
+        Workers also take without a ticket while they wait for quota, so a ticket for each batch would pile up as a job
+        goes on. Tickets that a worker holds just now are not seen.
 
         `options` are those of requests, by id, that have others than the job.
 
@@ -137,7 +143,9 @@ class JobLedger:
         """
         keys = [*queue_key_list(self._fleet, queue), QueueKeys(self._fleet, queue).sequence]
         keys += [redis_keys.queues(self._fleet), self._job_key]
-        arguments: list[Any] = [queue, batch]
+        keys += (redis_keys.tickets(self._fleet, queue, priority) for priority in PRIORITIES)
+        arguments: list[Any] = [queue, batch, int(tickets.overtake), REQUESTS_PER_TICKET, len(tickets.messages)]
+        arguments += tickets.messages
         own = options or {}
         for request in requests:
             arguments += [
@@ -226,23 +234,6 @@ class JobLedger:
         """Drop the outcomes up to and with the entry `through`: they are safe elsewhere now."""
         milliseconds, _, number = through.partition("-")
         self._client.xtrim(self._stream_key, minid=f"{milliseconds}-{int(number) + 1}", approximate=False)
-
-    def lacking_tickets(self, queue: str, *, urgent: bool = False) -> int:
-        """Tickets that `queue` needs for what is ready beside those that stand there; below 0 where they are too many.
-
-        `urgent`: only tickets that overtake others count, for what overtakes others. Tickets that a worker holds just
-        now are not seen.
-        """
-        keys = QueueKeys(self._fleet, queue)
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.zcard(keys.ready_urgent)
-        pipeline.zcard(keys.ready_bulk)
-        for priority in PRIORITIES:
-            pipeline.llen(redis_keys.tickets(self._fleet, queue, priority))
-        overtaking, bulk, *standing = cast("list[int]", pipeline.execute())
-        if urgent:
-            return -(-overtaking // REQUESTS_PER_TICKET) - standing[PRIORITIES.index(URGENT)]
-        return -(-(overtaking + bulk) // REQUESTS_PER_TICKET) - sum(standing)
 
     def depths(self, queue: str) -> dict[str, int]:
         """How many requests of all jobs `queue` has ready, running and delayed."""

@@ -15,9 +15,9 @@ from keyfleet.contract import Request
 from keyfleet.errors import JobCancelled
 from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.running.disk_room import DiskRoom
-from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
+from keyfleet.ticket_message import new_tickets
 
-__all__ = ["FULL_SHARE", "Acceptor", "issue_tickets"]
+__all__ = ["FULL_SHARE", "Acceptor"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +32,12 @@ RETRY_S = 0.5
 
 
 class Acceptor:
-    """Accepts requests for one job and issues their tickets. To be used by one thread."""
+    """Accepts requests for one job, with their tickets. To be used by one thread."""
 
     def __init__(
         self,
         client: redis.Redis,
         ledger: JobLedger,
-        tickets: TicketOffice,
         *,
         stopping: threading.Event,
         say: Callable[[str], None],
@@ -51,7 +50,6 @@ class Acceptor:
         JobCancelled is raised, and the next requests may be accepted again. `on_pause` is called before each pause."""
         self._client = client
         self._ledger = ledger
-        self._tickets = tickets
         self._stopping = stopping
         self._say = say
         self._disks = disks
@@ -77,7 +75,8 @@ class Acceptor:
             try:
                 self._wait_for_room()
                 wanted = still_wanted(requests)
-                accepted = self._ledger.accept(queue, wanted, batch=batch, options=options)
+                tickets = new_tickets(queue, len(wanted), overtake=any(request.urgent for request in wanted))
+                self._ledger.accept(queue, wanted, batch=batch, options=options, tickets=tickets)
             except JobCancelled:
                 if self._on_cancelled is None:
                     raise
@@ -90,8 +89,6 @@ class Acceptor:
                 self._pause("the broker doesn't answer")
             else:
                 self._say("")
-                urgent = any(request.urgent for request in wanted)
-                issue_tickets(self._ledger, self._tickets, queue, sum(accepted), urgent=urgent)
                 return True
         return False
 
@@ -116,18 +113,3 @@ class Acceptor:
         if not limit or int(memory["used_memory"]) < FULL_SHARE * limit:
             return ""
         return f"the broker's memory is {int(memory['used_memory']) / limit:.0%} full"
-
-
-def issue_tickets(ledger: JobLedger, tickets: TicketOffice, queue: str, count: int, *, urgent: bool) -> None:
-    """Issue what tickets `queue` lacks, up to those of `count` new requests. Never raises: the reaper replaces them.
-
-    Workers also take without a ticket while they wait for quota, so a ticket for each batch would pile up as a job
-    goes on. Urgent requests get tickets that overtake those of others.
-    """
-    try:
-        new = -(-count // REQUESTS_PER_TICKET)
-        lacking = ledger.lacking_tickets(queue, urgent=urgent) if new else 0
-        if lacking > 0:
-            tickets.issue_for(queue, min(new, lacking) * REQUESTS_PER_TICKET, urgent=urgent)
-    except Exception as error:
-        logger.info("tickets could not be sent (%s); the reaper replaces them", type(error).__name__)

@@ -1,4 +1,4 @@
-"""What requests need around them: a server, tickets, and workers where they are not others' business."""
+"""What requests need around them: a server, and workers where they are not others' business."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import redis
 
-from keyfleet.broker import ServerWatch, celery_url, check_server, connect
+from keyfleet.broker import ServerWatch, check_server, connect
 from keyfleet.config import KeySource, Settings
 from keyfleet.embedded import EmbeddedServer
 from keyfleet.jobs import purge_abandoned_runs
 from keyfleet.running.local_workers import LocalWorkers
-from keyfleet.tickets import TicketOffice, make_app
 
 __all__ = ["Backend", "concurrency_per_key", "open_backend", "worker_arguments"]
 
@@ -28,7 +27,6 @@ class Backend:
     """
 
     settings: Settings
-    tickets: TicketOffice
     server: EmbeddedServer | None
     workers: LocalWorkers | None = None
     _restarting: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -77,9 +75,7 @@ def open_backend(settings: Settings, embedded_fleet: str, stack: ExitStack) -> B
         check_server(client, url)
         if server is not None:
             purge_abandoned_runs(client, round(settings.outcome_ttl_s * 1000))
-    tickets = TicketOffice(make_app(celery_url(url), settings.fleet))
-    stack.callback(tickets.close)
-    return Backend(settings, tickets, server)
+    return Backend(settings, server)
 
 
 def worker_arguments(

@@ -114,7 +114,6 @@ class Pipeline:
         acceptor = Acceptor(
             self._connection.client,
             self._connection.ledger,
-            self._connection.backend.tickets,
             stopping=stopping,
             say=lambda reason: self._note("accepting", reason),
             disks=self._disks(),
