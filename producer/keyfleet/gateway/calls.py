@@ -16,7 +16,7 @@ from keyfleet.calls import Answer
 from keyfleet.calls.spread_sending import SendOptions, send_parts, send_whole
 from keyfleet.calls.spreading import may_have_list, spread
 from keyfleet.errors import InvalidRequest, KeyfleetError
-from keyfleet.gateway.body import read_body, read_members
+from keyfleet.gateway.body import read_body, read_members_apart
 from keyfleet.gateway.endpoint import Endpoint
 from keyfleet.gateway.exchange import ClientGone, Exchange
 from keyfleet.gateway.failures import closing_reply, reply_to_answer, reply_to_failure
@@ -59,7 +59,7 @@ class CallEndpoint(Endpoint):
             raise Refused(closing_reply())
         options = self._options(exchange)
         body = await read_body(exchange, place.terms.max_body_bytes)
-        members = read_members(body)
+        members = await read_members_apart(body, place.readers)
         if self._is_moderation and (named := with_default_model(members)) is not members:
             members, body = named, join_members(named)
         document = decode_object(members)

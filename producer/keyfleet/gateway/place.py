@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from keyfleet.gateway.admittance import Admittance
@@ -10,12 +11,20 @@ from keyfleet.gateway.terms import GatewayTerms
 
 __all__ = ["GatewayPlace"]
 
+READING_THREADS = 2
+"""Large bodies are taken apart on so many, so that those of one client hold up few others of theirs."""
+
+
+def _readers() -> Executor:
+    return ThreadPoolExecutor(READING_THREADS, thread_name_prefix="keyfleet-gateway-body")
+
 
 @dataclass(slots=True)
 class GatewayPlace:
-    """`is_closing`: nothing new is taken any more."""
+    """`is_closing`: nothing new is taken any more. `readers` take large bodies apart."""
 
     fleet: ServingFleet = field(repr=False)
     admittance: Admittance
     terms: GatewayTerms
     is_closing: bool = False
+    readers: Executor = field(default_factory=_readers, repr=False)
