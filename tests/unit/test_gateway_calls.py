@@ -22,6 +22,7 @@ from keyfleet.errors import (
 )
 from keyfleet.gateway import GatewayTerms
 from keyfleet.gateway.app import CALL_PATHS
+from keyfleet.gateway.calls import MOST_INPUTS
 from support.gateway_case import CHAT, CHAT_BODY, ask
 from support.serving_fleet import SentCall, ServedFleet, chat_answer
 
@@ -213,3 +214,20 @@ def test_the_parts_of_a_list_run_side_by_side() -> None:
 
     answered = ask(ServedFleet(meet, lanes=2), "/v1/embeddings", {"model": "gpt", "input": ["a", "b"]})
     assert (answered.status, len(met)) == (200, 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("/v1/completions", "prompt"), ("/v1/embeddings", "input"), ("/v1/moderations", "input")]
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_list_of_too_many_is_refused_by_its_name(path: str, name: str, stream: bool) -> None:
+    fleet = ServedFleet()
+    answered = ask(fleet, path, {"model": "gpt", name: ["a"] * (MOST_INPUTS + 1), "stream": stream})
+    assert (answered.status, answered.error["param"]) == (400, name)
+    assert not fleet.sent
+
+
+def test_token_numbers_are_one_input_however_many() -> None:
+    fleet = ServedFleet()
+    assert ask(fleet, "/v1/embeddings", {"model": "gpt", "input": [1] * (MOST_INPUTS + 1)}).status == 200
+    assert len(fleet.sent) == 1

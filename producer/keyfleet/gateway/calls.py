@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MOST_INPUTS = 10_000
+"""Prompts or texts in one list, each of which may become a call. OpenAI takes 2,048 at the most."""
+
 
 class CallEndpoint(Endpoint):
     """One path of OpenAI's that takes a JSON body; `path` is as OpenAI writes it, with its version."""
@@ -64,6 +67,7 @@ class CallEndpoint(Endpoint):
             members, body = named, join_members(named)
         document = decode_object(members)
         is_stream = _is_stream(document)
+        self._check_list(document)
         try:
             if is_stream:
                 streaming = place.fleet.asend_stream(self._path, body, **options)
@@ -74,6 +78,13 @@ class CallEndpoint(Endpoint):
         except KeyfleetError as error:
             model = document.get("model")
             await exchange.reply(await reply_to_failure(error, place.fleet, model if isinstance(model, str) else ""))
+
+    def _check_list(self, document: dict[str, Any]) -> None:
+        """Raises Refused for a list of too many inputs. One of token numbers is a single input."""
+        inputs = document.get(self._list_name) if self._list_name is not None else None
+        if isinstance(inputs, list) and len(inputs) > MOST_INPUTS and not isinstance(inputs[0], int):
+            message = f"{self._list_name}: expected at most {MOST_INPUTS} in one list"
+            raise Refused(error_reply(400, message, code="too_many_inputs", param=self._list_name))
 
     def _options(self, exchange: Exchange) -> SendOptions:
         try:
