@@ -396,6 +396,39 @@ def test_connections_that_are_too_many_are_told_so() -> None:
             assert fourth.hear().status == 200
 
 
+def test_a_connection_that_is_one_too_many_ends_after_its_answer() -> None:
+    with running_gateway(ServedFleet(), max_connections=1) as gateway, gateway.line() as one:
+        one.post()
+        assert one.hear().status == 200
+        with gateway.line() as probe:
+            probe.say(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            answered = probe.hear()
+            assert (answered.status, answered.headers["connection"]) == (200, "close")
+            assert probe.is_ended()
+
+
+def test_a_connection_that_is_one_too_many_and_says_nothing_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyfleet.gateway.protocol.TOO_MANY_HEAD_S", SHORT_S)
+    with running_gateway(ServedFleet(), max_connections=1) as gateway, gateway.line() as one:
+        one.post()
+        assert one.hear().status == 200
+        with gateway.line() as idle:
+            assert idle.hear().status == 408
+            assert idle.is_ended()
+        one.post()
+        assert one.hear().status == 200
+
+
+def test_connections_that_are_far_too_many_are_ended_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyfleet.gateway.protocol.MOST_TOO_MANY", 1)
+    with running_gateway(ServedFleet(), max_connections=1) as gateway, gateway.line() as one, gateway.line():
+        wait_until(lambda: len(gateway.server.server_state.connections) == 2, "both are there")
+        with gateway.line() as third:
+            assert third.is_ended()
+        one.post()
+        assert one.hear().status == 200
+
+
 def test_an_old_client_is_answered_too(line: Line) -> None:
     line.say(b"GET /v1/models HTTP/1.0\r\nAuthorization: Bearer gateway-key-1\r\n\r\n")
     assert line.hear().status == 200

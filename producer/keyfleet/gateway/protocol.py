@@ -16,12 +16,18 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from keyfleet.api import Reply, error_reply
-from keyfleet.gateway.terms import GatewayTerms
+from keyfleet.gateway.terms import OTHER_FILES, GatewayTerms
 
 __all__ = ["BoundedProtocol", "bounded_protocol"]
 
 MOST_HEAD_BYTES = 65_536
 """So much may come without a head, a piece of a body or a body's end coming of it: heads, trailers, extensions."""
+
+TOO_MANY_HEAD_S = 1.0
+"""How long the head of a request may take on a connection that is one too many (s)."""
+
+MOST_TOO_MANY = OTHER_FILES // 2
+"""Connections beyond the maximum that are told so; any more are ended unheard, before open files run out."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -34,6 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._cycles: list[RequestResponseCycle] = []
+        self._is_too_many = False
         self._is_in_head = True
         self._asks_for_other = False
         self._whole_requests = 0
@@ -46,7 +53,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
-        if len(self.connections) > self.terms.max_connections:
+        too_many = len(self.connections) - self.terms.max_connections
+        if too_many > MOST_TOO_MANY:
+            transport.abort()
+            return
+        if too_many > 0:
+            self._is_too_many = True
             self.app = self.refuse
         self._expect_head()
 
@@ -118,6 +130,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.scope["method"] = self.parser.get_method().decode("ascii")
             return
         super().on_headers_complete()
+        if self._is_too_many:
+            self.cycle.keep_alive = False
         self._cycles = [*(cycle for cycle in self._cycles if not cycle.response_complete), self.cycle]
 
     def on_message_begin(self) -> None:
@@ -151,7 +165,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _expect_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.terms.head_s, self._on_no_head)
+            wait_s = min(self.terms.head_s, TOO_MANY_HEAD_S) if self._is_too_many else self.terms.head_s
+            self._head_timer = self.loop.call_later(wait_s, self._on_no_head)
 
     def _on_no_head(self) -> None:
         self._head_timer = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["GatewayTerms"]
+__all__ = ["OTHER_FILES", "GatewayTerms"]
 
 DEFAULT_MAX_WAIT_S = 600.0
 """How long a call may wait for its start: as long as the official clients wait for an answer."""
@@ -14,6 +14,9 @@ DEFAULT_MAX_BODY_BYTES = 64_000_000
 
 DEFAULT_MAX_CONNECTIONS = 4096
 """Each costs a file descriptor and some 100 kB where its client is slow."""
+
+OTHER_FILES = 256
+"""Open files of the process that are no connections of clients within the maximum."""
 
 DEFAULT_GRACE_S = 30.0
 """How long calls under way may take to their end when the gateway is told to stop; Kubernetes kills after 30 s."""
