@@ -157,3 +157,14 @@ def test_a_body_of_absurdly_many_values_is_refused_before_it_is_read(
     answered = ask(fleet, "/v1/embeddings", raw)
     assert (answered.status, answered.error["code"]) == (400, "too_many_values")
     assert not fleet.sent
+
+
+def test_room_is_taken_before_a_body_is_read() -> None:
+    terms = GatewayTerms(max_held_bytes=99)
+    assert ask(ServedFleet(), headers={"content-length": "100"}, terms=terms).status == 503
+
+
+def test_there_is_room_for_several_of_the_longest_bodies() -> None:
+    assert GatewayTerms().held_bytes == 512_000_000
+    assert GatewayTerms(max_body_bytes=200_000_000).held_bytes == 800_000_000
+    assert GatewayTerms(max_held_bytes=1).held_bytes == 1

@@ -375,6 +375,41 @@ def test_an_answer_that_is_read_slowly_is_not() -> None:
             heard += len(line.socket.recv(1_000_000))
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_bodies_have_one_bound_together_which_calls_under_way_count_to(is_chunked: bool) -> None:
+    go_on = threading.Event()
+
+    async def wait(sent: SentCall) -> Answer:
+        await asyncio.to_thread(go_on.wait)
+        return chat_answer(sent)
+
+    raw = json.dumps(CHAT_BODY).encode()
+    room_bytes = len(raw) * 3 // 2
+    with (
+        running_gateway(ServedFleet(wait), max_held_bytes=room_bytes) as gateway,
+        gateway.line() as one,
+        gateway.line() as two,
+    ):
+
+        def post(line: Line) -> None:
+            if is_chunked:
+                line.say(line.head() + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(raw), raw))
+            else:
+                line.post(raw)
+
+        post(one)
+        wait_until(lambda: gateway.fleet.sent, "the first call is sent")
+        post(two)
+        answered = two.hear()
+        assert (answered.status, answered.error["code"]) == (503, "overloaded")
+        assert answered.headers["retry-after"] == "5"
+        go_on.set()
+        assert one.hear().status == 200
+        with gateway.line() as three:
+            post(three)
+            assert three.hear().status == 200
+
+
 def test_connections_that_are_too_many_are_told_so() -> None:
     with running_gateway(ServedFleet(), max_connections=2) as gateway, gateway.line() as one, gateway.line() as two:
         for line in (one, two):

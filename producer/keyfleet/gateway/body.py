@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from keyfleet.api import Refused, Reply, error_reply
 from keyfleet.batch.json_text import Member, NotJSON, members_of
 from keyfleet.gateway.exchange import Exchange
+from keyfleet.gateway.held_bytes import Holding
 
 __all__ = ["read_body", "read_members", "read_members_apart"]
 
@@ -26,8 +27,9 @@ _COUNTED_BYTES = 1_000_000
 """Counted at a time, between which others may go on."""
 
 
-async def read_body(exchange: Exchange, most_bytes: int) -> bytes:
-    """The whole body. Raises Refused where it is no JSON by its head or longer than `most_bytes`, and ClientGone.
+async def read_body(exchange: Exchange, most_bytes: int, holding: Holding) -> bytes:
+    """The whole body; room is taken for it in `holding` before it is read. Raises ClientGone, and Refused where it is no
+    JSON by its head, longer than `most_bytes`, or there is no room.
 
     A type is asked for since browsers let any web page send forms and plain text to any address.
     """
@@ -39,8 +41,10 @@ async def read_body(exchange: Exchange, most_bytes: int) -> bytes:
         message = "content-encoding: expected a body that is not compressed"
         raise Refused(error_reply(415, message, code="unsupported_encoding", param="content-encoding"))
     declared_bytes = exchange.declared_bytes
-    if math.isfinite(declared_bytes) and declared_bytes > most_bytes:
-        raise Refused(_too_large(most_bytes))
+    if math.isfinite(declared_bytes):
+        if declared_bytes > most_bytes:
+            raise Refused(_too_large(most_bytes))
+        holding.reach(int(declared_bytes))
     pieces: list[bytes] = []
     size_bytes, has_more = 0, True
     while has_more:
@@ -48,6 +52,7 @@ async def read_body(exchange: Exchange, most_bytes: int) -> bytes:
         size_bytes += len(piece)
         if size_bytes > most_bytes:
             raise Refused(_too_large(most_bytes))
+        holding.reach(size_bytes)
         pieces.append(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

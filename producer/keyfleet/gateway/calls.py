@@ -20,6 +20,7 @@ from keyfleet.gateway.body import read_body, read_members_apart
 from keyfleet.gateway.endpoint import Endpoint
 from keyfleet.gateway.exchange import ClientGone, Exchange
 from keyfleet.gateway.failures import closing_reply, reply_to_answer, reply_to_failure
+from keyfleet.gateway.held_bytes import Holding
 from keyfleet.gateway.place import GatewayPlace
 from keyfleet.gateway.streams import pass_on
 
@@ -49,19 +50,20 @@ class CallEndpoint(Endpoint):
         """Queue the call, however long that takes within the terms, and pass its answer on."""
         began_s = time.monotonic()
         try:
-            await self._answer_call(exchange)
+            with self._place.held.holding() as holding:
+                await self._answer_call(exchange, holding)
         finally:
             if logger.isEnabledFor(logging.DEBUG):
                 took_ms = (time.monotonic() - began_s) * 1000
                 logger.debug("POST %s: %s after %.1f ms", self._path, exchange.status or "no answer", took_ms)
 
-    async def _answer_call(self, exchange: Exchange) -> None:
+    async def _answer_call(self, exchange: Exchange, holding: Holding) -> None:
         place = self._place
         place.admittance.check(exchange.headers)
         if place.is_closing:
             raise Refused(closing_reply())
         options = self._options(exchange)
-        body = await read_body(exchange, place.terms.max_body_bytes)
+        body = await read_body(exchange, place.terms.max_body_bytes, holding)
         members = await read_members_apart(body, place.readers)
         if self._is_moderation and (named := with_default_model(members)) is not members:
             members, body = named, join_members(named)

@@ -6,6 +6,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from keyfleet.gateway.admittance import Admittance
+from keyfleet.gateway.held_bytes import HeldBytes
 from keyfleet.gateway.serving_fleet import ServingFleet
 from keyfleet.gateway.terms import GatewayTerms
 
@@ -21,10 +22,11 @@ def _readers() -> Executor:
 
 @dataclass(slots=True)
 class GatewayPlace:
-    """`is_closing`: nothing new is taken any more. `readers` take large bodies apart."""
+    """`is_closing`: nothing new is taken any more. `readers` take large bodies apart. `held` is the room for bodies."""
 
     fleet: ServingFleet = field(repr=False)
     admittance: Admittance
     terms: GatewayTerms
+    held: HeldBytes
     is_closing: bool = False
     readers: Executor = field(default_factory=_readers, repr=False)
