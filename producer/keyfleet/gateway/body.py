@@ -28,8 +28,8 @@ _COUNTED_BYTES = 1_000_000
 
 
 async def read_body(exchange: Exchange, most_bytes: int, holding: Holding) -> bytes:
-    """The whole body; room is taken for it in `holding` before it is read. Raises ClientGone, and Refused where it is no
-    JSON by its head, longer than `most_bytes`, or there is no room.
+    """The whole body; room is taken for it in `holding` before it is read. Raises ClientGone, and Refused where it is
+    no JSON by its head, longer than `most_bytes`, or there is no room.
 
     A type is asked for since browsers let any web page send forms and plain text to any address.
     """
