@@ -150,6 +150,12 @@ def failing(error: Exception) -> ServedFleet:
     return ServedFleet(fail)
 
 
+def closed_when_sent() -> FleetClosed:
+    error = FleetClosed("closed; it may have been paid for")
+    vars(error)["was_sent"] = True
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code", "kind"),
     [
@@ -162,6 +168,7 @@ def failing(error: Exception) -> ServedFleet:
         (DeadlineExceeded("was sent", was_sent=True), 504, "timeout", "server_error"),
         (JobCancelled("it was cancelled"), 409, "job_cancelled", "invalid_request_error"),
         (FleetClosed("closed"), 503, "shutting_down", "server_error"),
+        (closed_when_sent(), 504, "shutting_down", "server_error"),
         (BrokerUnavailable("nobody at redis://b"), 503, "broker_unavailable", "server_error"),
         (RequestFailed("lost", code="lost"), 502, "lost", "server_error"),
         (ConfigurationError("the file /secret/path is gone"), 500, "internal_error", "server_error"),
@@ -174,7 +181,7 @@ def test_every_error_of_the_fleet_has_its_status(error: Exception, status: int, 
     if code is not None:
         assert (answered.error["code"], answered.error["type"]) == (code, kind)
         assert status == 500 or str(error) in answered.error["message"] or code == "shutting_down"
-    may_try_again = status in (500, 429) or isinstance(error, FleetClosed | BrokerUnavailable)
+    may_try_again = status in (500, 429) or (status == 503 and isinstance(error, FleetClosed | BrokerUnavailable))
     assert answered.headers.get("x-should-retry") == (None if may_try_again else "false")
 
 
@@ -195,6 +202,15 @@ def test_who_waited_in_vain_is_told_when_to_come_back(wait_s: float | None, told
     answered = ask(fleet)
     assert answered.headers["retry-after"] == told
     assert "the limits of gpt are reached" in answered.error["message"]
+
+
+def test_an_outage_is_no_rate_limit() -> None:
+    fleet = failing(DeadlineExceeded("the request could not be started"))
+    fleet.reason = "no worker is running"
+    answered = ask(fleet)
+    assert (answered.status, answered.error["code"], answered.headers["retry-after"]) == (503, "not_ready", "5")
+    assert "no worker is running" in answered.error["message"]
+    assert "x-should-retry" not in answered.headers
 
 
 @pytest.mark.parametrize("model", [None, 3, "missing"])
