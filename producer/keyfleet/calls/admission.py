@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,11 @@ __all__ = ["CallAdmission"]
 
 MOST_MODELS = 1_000
 """Models of which something is remembered: names may come from whoever can call."""
+
+QUICK_BYTES = 4096
+"""The tokens of a body that is no longer are counted in half a millisecond."""
+
+_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 
 
 class CallAdmission:
@@ -36,6 +42,12 @@ class CallAdmission:
         for model in list(self._outputs):
             self._outputs[model] = output_tokens(model)
 
+    def takes_long(self, body: bytes) -> bool:
+        """Whether `request` may take longer than an event loop can spare: to count a long body, or to load what its
+        model's tokens are counted with. Goes by the first member of the body that looks like its model."""
+        found = _MODEL.search(body) if len(body) <= QUICK_BYTES else None
+        return found is None or found[1].decode(errors="replace") not in self._counters
+
     def request(self, call_id: str, endpoint: str, body: bytes, *, urgent: bool, streams: bool = False) -> Request:
         """The request of a call, whose answer comes in pieces where `streams`. Raises InvalidRequest, NoKeyServes and
         RequestTooLarge."""
@@ -55,10 +67,7 @@ class CallAdmission:
 
     def _cost(self, endpoint: str, document: dict[str, Any], model: str) -> Cost:
         counter = self._counters.get(model) or counter_for(model, encoding_name=self._encoding_name)
-        if len(self._counters) < MOST_MODELS:
-            self._counters[model] = counter
-            self._outputs.setdefault(model, ASSUMED_OUTPUT_TOKENS)
-        return admitted_cost(
+        cost = admitted_cost(
             self.served,
             model,
             endpoint,
@@ -66,6 +75,10 @@ class CallAdmission:
             counter=counter,
             assumed_output_tokens=self._outputs.get(model, ASSUMED_OUTPUT_TOKENS),
         )
+        if len(self._counters) < MOST_MODELS:
+            self._counters[model] = counter  # now that it has counted, what it needs is loaded
+            self._outputs.setdefault(model, ASSUMED_OUTPUT_TOKENS)
+        return cost
 
 
 def _endpoint(endpoint: str) -> str:

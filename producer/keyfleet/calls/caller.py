@@ -21,7 +21,7 @@ from keyfleet.ledger.pieces import StreamHead
 __all__ = ["Caller"]
 
 BEGINNERS = 4
-"""Threads that begin calls of asynchronous callers: counting tokens would hold up their event loops."""
+"""Threads that begin calls of asynchronous callers which take long: counting tokens would hold up their event loops."""
 
 WITHDRAWAL_S = 1.0
 """How long a call whose time is over waits to hear whether it was sent (s)."""
@@ -32,10 +32,13 @@ class Caller:
 
     def __init__(self, desks: Callable[[], CallDesks]) -> None:
         self._desks = desks
+        self._own: CallDesk | None = None
+        """The desk of calls without a job's name, once it is open."""
         self._beginners = ThreadPoolExecutor(BEGINNERS, thread_name_prefix="keyfleet-begin")
 
     def close(self) -> None:
         """Begin no more calls of event loops."""
+        self._own = None
         self._beginners.shutdown(wait=False)
 
     def outcome(self, endpoint: str, body: bytes, terms: CallTerms) -> Outcome:
@@ -64,12 +67,18 @@ class Caller:
 
     def _begin(self, endpoint: str, body: bytes, terms: CallTerms, *, streams: bool = False) -> tuple[CallDesk, Call]:
         with self._desks().of(terms.job) as desk:
+            if not terms.job:
+                self._own = desk
             return desk, desk.begin(endpoint, body, terms, streams=streams)
 
     async def _abegin(
         self, endpoint: str, body: bytes, terms: CallTerms, *, streams: bool = False
     ) -> tuple[CallDesk, Call]:
-        """Begin a call on another thread. One that nobody waits for by then is taken back once it has begun."""
+        """Begin a call; on another thread where that may take long. One that nobody waits for by then is taken back
+        once it has begun."""
+        own = self._own
+        if own is not None and not terms.job and not own.takes_long(body):
+            return own, own.begin(endpoint, body, terms, streams=streams)
         try:
             beginning = self._beginners.submit(self._begin, endpoint, body, terms, streams=streams)
         except RuntimeError:

@@ -130,6 +130,10 @@ class CallDesk:
         """From now on this is what the keys can do."""
         self._admission.served = served
 
+    def takes_long(self, body: bytes) -> bool:
+        """Whether `begin` may take longer than an event loop can spare."""
+        return self._admission.takes_long(body)
+
     def begin(self, endpoint: str, body: bytes, terms: CallTerms, *, streams: bool = False) -> Call:
         """Send a call. Raises InvalidRequest, NoKeyServes, RequestTooLarge and FleetClosed.
 
