@@ -7,10 +7,16 @@ from typing import Any
 
 from keyfleet.errors import MalformedEntry
 
-__all__ = ["CONTRACT_VERSION", "Fields", "is_count", "is_number", "parse_json"]
+__all__ = ["CONTRACT_VERSION", "NEWEST_VERSION", "STREAMS_VERSION", "Fields", "is_count", "is_number", "parse_json"]
 
 CONTRACT_VERSION = 1
 """Version of what producers and workers agree on. What says none is of version 1."""
+
+STREAMS_VERSION = 2
+"""Version of requests whose answers come in pieces: whoever doesn't know of them would pay for answers that it can't
+read. All else is still written as of the version before, for workers and producers that are not yet updated."""
+
+NEWEST_VERSION = STREAMS_VERSION
 
 
 def parse_json(text: bytes | str) -> Any:
@@ -54,9 +60,9 @@ class Fields:
         version = self._members.get(name, CONTRACT_VERSION)
         if not is_count(version) or not version:
             raise MalformedEntry(f"`{name}`: expected a version's number")
-        if version > CONTRACT_VERSION:
+        if version > NEWEST_VERSION:
             raise MalformedEntry(
-                f"it is of version {version} of the contract, and this Keyfleet knows version {CONTRACT_VERSION}; "
+                f"it is of version {version} of the contract, and this Keyfleet knows version {NEWEST_VERSION}; "
                 "upgrade it",
                 is_later=True,
             )

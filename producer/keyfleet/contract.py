@@ -92,7 +92,8 @@ class Outcome:
     `body` is the provider's JSON text: the answer, or for a final provider error its error document (None where no
     answer came). `request_body` is the body that was sent, where the job asked for it back. `errors` holds every
     failed attempt, the last one last; for a final error it is never empty. `attempts` counts the calls that were
-    paid for or may have been. `tokens` is the usage that the provider reported, else what was reserved.
+    paid for or may have been. `tokens` is the usage that the provider reported, else what was reserved. `pieces` is how
+    many came before it, of an answer that comes in such.
     """
 
     id: str
@@ -107,6 +108,7 @@ class Outcome:
     finished_s: float = 0.0
     context: dict[str, Any] = field(default_factory=dict, repr=False)
     request_body: bytes | None = field(default=None, repr=False)
+    pieces: int = 0
 
     @property
     def failure_reason(self) -> str:

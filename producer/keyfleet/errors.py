@@ -115,7 +115,11 @@ class MalformedEntry(KeyfleetError):
 
 
 class FleetClosed(KeyfleetError):
-    """The fleet was closed. What it had not sent by then was dropped, unpaid."""
+    """The fleet was closed. What it had not sent by then was dropped, unpaid; `was_sent`: this call may have been."""
+
+    def __init__(self, message: str, *, was_sent: bool = False) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
 
 
 class JobStopped(KeyfleetError):

@@ -9,8 +9,8 @@ import threading
 from contextlib import ExitStack
 from types import TracebackType
 
-from keyfleet.calls import CallDesk
 from keyfleet.calls.caller import Caller
+from keyfleet.calls.desks import CallDesks
 from keyfleet.calls.methods import CallMethods
 from keyfleet.errors import FleetClosed
 from keyfleet.fleet_insight import InsightMethods
@@ -60,7 +60,7 @@ class Fleet(CallMethods, JobMethods, InsightMethods):
         self._stack = ExitStack()
         self._is_closed = False
         self._pid = os.getpid()
-        self._caller = Caller(self._desk)
+        self._caller = Caller(self._desks)
         self._jobs = FleetJobs(self.open)
 
     def __enter__(self) -> Fleet:
@@ -103,8 +103,8 @@ class Fleet(CallMethods, JobMethods, InsightMethods):
         if self._is_closed:
             raise FleetClosed("the fleet was closed")
 
-    def _desk(self, job: str) -> CallDesk:
-        return self.open().desks.get(job)
+    def _desks(self) -> CallDesks:
+        return self.open().desks
 
     def close(self) -> None:
         """End what is under way: calls that were not sent are dropped, unpaid; jobs end as Ctrl-C ends `keyfleet run`,

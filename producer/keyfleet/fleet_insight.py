@@ -42,7 +42,8 @@ class InsightMethods(ABC):
 
     async def amodels(self) -> list[dict[str, Any]]:
         """As `models`, for an event loop."""
-        return await asyncio.to_thread(self.models)
+        opened = self.open() if self._opened is not None else await asyncio.to_thread(self.open)
+        return [model.document() for model in await opened.models.amodels()]
 
     def wait_estimate_s(self, model: str) -> float | None:
         """How long until some key that serves `model` is likely to start something again (s): 0.0 where one need not

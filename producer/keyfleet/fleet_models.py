@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import cast
 
 import redis
@@ -31,6 +34,9 @@ LOOK_S = 0.1
 
 FRESH_S = 1.0
 """What was read is told again for so long (s): callers may ask often, and of many keys the lists are long."""
+
+PATIENCE_S = ANSWERS_S + 1.0
+"""How long those who have been told models before wait for a new look, which a broker that hangs may hold up (s)."""
 
 CONFIGURED_OWNER = "keyfleet"
 """Owner of a model that only the configuration names."""
@@ -63,6 +69,8 @@ class FleetModels:
         self._closing = threading.Event()
         self._pause = pause or self._closing.wait
         self._lock = threading.Lock()
+        self._looker = ThreadPoolExecutor(1, thread_name_prefix="keyfleet-models")
+        self._looking: Future[None] | None = None
         self._own = {key.name: tuple(key.models) for key in own_keys}
         self._in_vain: set[str] = set()
         self._found: tuple[ListedModel, ...] | None = None
@@ -79,14 +87,39 @@ class FleetModels:
 
         Every model that the configuration of a running worker's key names is there, and what its provider lists and
         its patterns take. That a key is refused, empty or disabled takes nothing away: clients should not have to learn
-        anew what there is when it comes back; its models go some minutes after its worker.
+        anew what there is when it comes back; its models go some minutes after its worker. One look is under way at a
+        time, for all who ask, and where models are known nobody waits long for it.
         """
+        look = self._look_for_all()
+        if look is not None:
+            wait((look,), timeout=self._patience_s())
+        return self._told(look)
+
+    async def amodels(self) -> tuple[ListedModel, ...]:
+        """As `models`, for an event loop; it keeps no thread waiting."""
+        look = self._look_for_all()
+        if look is not None:
+            await _end_of(look, self._patience_s())
+        return self._told(look)
+
+    def _look_for_all(self) -> Future[None] | None:
+        """The look that is under way, begun where it is time for one; None where what is known is fresh."""
         with self._lock:
-            if self._clock() - self._looked_s >= FRESH_S:
-                self._look_anew()
-            if self._found is None:
-                raise BrokerUnavailable(f"the broker doesn't answer ({self._trouble})")
-            return self._found
+            if self._looking is None or self._looking.done():
+                if self._clock() - self._looked_s < FRESH_S:
+                    return None
+                self._looking = self._looker.submit(self._look_anew)
+            return self._looking
+
+    def _patience_s(self) -> float | None:
+        return None if self._found is None else PATIENCE_S
+
+    def _told(self, look: Future[None] | None) -> tuple[ListedModel, ...]:
+        if look is not None and look.done():
+            look.result()
+        if self._found is None:
+            raise BrokerUnavailable(f"the broker doesn't answer ({self._trouble})")
+        return self._found
 
     def _look_anew(self) -> None:
         """What was found before stands where the broker doesn't answer now."""
@@ -144,6 +177,18 @@ class FleetModels:
         named = {name for worker in (*status.workers, *status.left) for name in worker.models}
         named.update(name for names in self._own.values() for name in names)
         return {name for name in named if is_model_name(name) and not is_pattern(name)}
+
+
+async def _end_of(look: Future[None], patience_s: float | None) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake(_: Future[None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
+            loop.call_soon_threadsafe(ended.set)
+
+    look.add_done_callback(wake)
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(ended.wait(), patience_s)
 
 
 def _decoded(key_name: str, text: bytes) -> tuple[ListedModel, ...]:

@@ -15,6 +15,7 @@ import yaml
 
 from keyfleet.config import Environment, load_keys_file
 from keyfleet.sim import SimConfig, SimProcess
+from support.scripted_server import unused_port
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -79,6 +80,28 @@ def test_keys_and_jobs_can_be_looked_at_with_the_commands_as_they_stand(tmp_path
     assert "line 2" in done["keyfleet jobs failed requests.jsonl"].stdout
 
 
+def test_the_gateway_answers_curl_with_the_commands_as_they_stand(tmp_path: Path) -> None:
+    start, call = (block.strip() for block in blocks("bash") if "keyfleet gateway" in block or "curl" in block)
+    port = unused_port()
+    command = start.splitlines()[-1].replace("8000", str(port))
+    with SimProcess(SimConfig(accept_any_key=True)) as sim:
+        variables = {**environment(tmp_path, sim), "OPENAI_API_KEY": "sk-made-up-0123456789"}
+        gateway = subprocess.Popen(
+            ["bash", "-euc", f"exec {command}"], cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True
+        )
+        with gateway:
+            assert gateway.stdout is not None
+            assert f"listening on http://127.0.0.1:{port}/v1" in gateway.stdout.readline()
+            done = shell(call.replace("8000", str(port)), tmp_path, variables)
+            gateway.terminate()
+            gateway.stdout.read()
+    assert (done.returncode, gateway.returncode) == (0, 0), done.stderr
+    *chunks, end = [line.removeprefix("data: ") for line in done.stdout.splitlines() if line]
+    deltas = [choice["delta"] for chunk in chunks for choice in json.loads(chunk)["choices"]]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "Say hello."
+    assert end == "[DONE]"
+
+
 def test_the_programs_run_as_they_stand(tmp_path: Path) -> None:
     with SimProcess(SimConfig(accept_any_key=True)) as sim:
         variables = {**environment(tmp_path, sim), "OPENAI_API_KEY": "sk-made-up-0123456789"}
@@ -97,7 +120,7 @@ def test_the_programs_run_as_they_stand(tmp_path: Path) -> None:
             for code in blocks("python")
         ]
     assert [found.returncode for found in done] == [0, 0], [found.stderr for found in done]
-    assert done[0].stdout == "Say hello.\n"
+    assert done[0].stdout == "Say hello.\nSay hello."
     *embedded, counts = done[1].stdout.splitlines()
     assert sorted(line.rpartition(" ")[0] for line in embedded) == sorted(f"text {number}" for number in range(100))
     assert counts in ("2 ['Why?', 'How?']", "2 ['How?', 'Why?']")

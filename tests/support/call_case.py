@@ -141,6 +141,9 @@ class CallCase:
         self.counts = ChunkCounts()
         self.grant = Grant(Quota("quota", limits), 5000, clock.now_s, left, foreign)
         self.attempts: tuple[AttemptError, ...] = ()
+        self.streams = False
+        self.stream_breaks: Exception | None = None
+        """What ends an answer in its midst."""
         self.options = JobOptions()
         self.cost_images = 0
         delivery = cast(Delivery, self)
@@ -209,6 +212,14 @@ class CallCase:
         self.left_alone_ms.append(alone_ms)
         return self.other_keys_serve
 
+    # As streamed calls.
+    def call(self, queue: str, taken: Taken, read_timeout_s: float, ongoing: OngoingCall) -> Answer:
+        answer = self.provider.post(taken.endpoint, taken.body, read_timeout_s=read_timeout_s, ongoing=ongoing)
+        ongoing.has_begun = answer.status == 200
+        if self.stream_breaks is not None:
+            raise self.stream_breaks
+        return answer
+
     @property
     def taken(self) -> Taken:
         body = b'{"prompt":"p"}'
@@ -217,6 +228,7 @@ class CallCase:
             options=self.options,
             attempts=self.attempts,
             cost_images=self.cost_images,
+            streams=self.streams,
         )
 
     @property

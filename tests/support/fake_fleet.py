@@ -76,6 +76,14 @@ class FakeFleet:
         """As of a Fleet."""
         return self.send(endpoint, body, timeout_s=timeout_s, priority=priority, max_attempts=max_attempts)
 
+    def send_stream(self, endpoint: str, body: bytes, **options: Any) -> Answer:
+        """As of a Fleet whose providers answer whole."""
+        return self.send(endpoint, body, **options)
+
+    async def asend_stream(self, endpoint: str, body: bytes, **options: Any) -> Answer:
+        """The same for an event loop."""
+        return self.send(endpoint, body, **options)
+
     def lanes(self, model: str) -> int:
         """As many keys as the test says."""
         return self._lanes

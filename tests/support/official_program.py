@@ -22,6 +22,7 @@ import pytest
 
 from keyfleet import ConfigurationError, Fleet
 from keyfleet.openai import AsyncOpenAI, OpenAI
+from support.events import wait_until
 
 CHAT_MODEL, TEXT_MODEL, EMBEDDING_MODEL = "gpt-4o-mini", "gpt-3.5-turbo-instruct", "text-embedding-3-small"
 
@@ -58,7 +59,7 @@ def shown(error: Any) -> Any:
 def raised(kind: type[BaseException], call: Callable[[], Any]) -> Any:
     with pytest.raises(kind) as caught:
         call()
-    assert type(caught.value) is kind
+    assert type(caught.value) is kind, repr(caught.value)
     return caught.value
 
 
@@ -149,6 +150,34 @@ def raw_and_streamed_responses(client: Any) -> None:
             assert json.loads(streamed.read())["choices"][0]["message"]["content"] == "streamed"
 
 
+def text_of(chunk: Any) -> str:
+    return (chunk.choices[0].delta.content or "") if chunk.choices else ""
+
+
+@check
+def answers_come_token_by_token(client: Any) -> None:
+    chunks = list(chat(client, "one two three four", stream=True))
+    assert "".join(map(text_of, chunks)) == "one two three four"
+    assert sum(1 for chunk in chunks if text_of(chunk)) > 3
+    texts = client.completions.create(model=TEXT_MODEL, prompt="one two", stream=True)
+    assert "".join(chunk.choices[0].text for chunk in texts if chunk.choices) == "one two"
+    if hasattr(client, "responses"):
+        events = list(client.responses.create(model=CHAT_MODEL, input="one two", stream=True))
+        assert events[-1].type == "response.completed"
+        assert events[-1].response.output_text == "one two"
+
+
+@check
+def a_stream_that_breaks_off_raises_and_one_that_is_left_is_stopped(client: Any) -> None:
+    error = raised(official.APIError, lambda: list(chat(client, "one two three [[sim:break_off]]", stream=True)))
+    assert not hasattr(error, "body") or "broke off" in error.body["message"]
+    raised(official.APIError, lambda: list(chat(client, "one two three [[sim:stream_error]]", stream=True)))
+    stalled = chat(client, "one two three [[sim:stall]]", stream=True)
+    next(iter(stalled))
+    stalled.response.close()
+    wait_until(lambda: stats()["by_status"].get("stall") == 1, "the provider sees its client leave")
+
+
 @check
 def a_timeout_ends_the_call_and_nothing_tries_again(client: Any) -> None:
     text = "late [[sim:hang]]"
@@ -178,8 +207,8 @@ def errors_are_the_official_ones(client: Any) -> None:
     raised(official.UnprocessableEntityError, lambda: chat(client, "[[sim:422]]"))
     error = raised(official.BadRequestError, lambda: chat(client, "hello", max_tokens=10_000_000))
     assert shown(error)["code"] == "request_too_large"
-    error = raised(official.BadRequestError, lambda: chat(client, "hello", stream=True))
-    assert (shown(error)["code"], shown(error)["param"]) == ("stream_not_supported", "stream")
+    error = raised(official.BadRequestError, lambda: chat(client, "hello [[sim:400]]", stream=True))
+    assert shown(error)["code"] == "invalid_value"
     inputs = ["a", "[[sim:400]]"]
     error = raised(official.BadRequestError, lambda: client.embeddings.create(model=EMBEDDING_MODEL, input=inputs))
     assert shown(error)["code"] == "invalid_value"
@@ -222,6 +251,8 @@ def many_asynchronous_calls_at_once(client: Any) -> None:
             texts = [f"call {number}" for number in range(CALLS_AT_ONCE)]
             done = await asyncio.gather(*(chat(many, text) for text in texts))
             assert [one.choices[0].message.content for one in done] == texts
+            stream = await chat(many, "one two three", stream=True)
+            assert "".join([text_of(chunk) async for chunk in stream]) == "one two three"
             listed = await many.completions.create(model=TEXT_MODEL, prompt=["a", "b"])
             assert [choice.text for choice in listed.choices] == ["a", "b"]
             with pytest.raises(official.APITimeoutError, match="before its time was over"):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from keyfleet_workers.dispatch.slots import CallSlots
+from keyfleet_workers.dispatch.slots import SLOW_CALL_S, CallSlots
 
 
 def no_pause(_: float) -> None:
@@ -34,6 +34,17 @@ def test_released_slots_are_given_out_again() -> None:
     one.acquire(2)
     one.release()
     assert one.acquire(5) == 1
+
+
+def test_slots_grow_while_none_of_the_calls_that_fill_them_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("keyfleet_workers.dispatch.slots.elapsed_s", lambda: now_s)
+    one = slots(8, 16)
+    assert (one.acquire(8), one.acquire(1)) == (8, 0)
+    now_s += SLOW_CALL_S
+    assert (one.acquire(1), one.size) == (1, 10)
+    one.release(9)
+    assert (one.acquire(10), one.acquire(1)) == (10, 0)
 
 
 def test_a_slot_is_waited_for() -> None:

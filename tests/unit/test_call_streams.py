@@ -16,12 +16,13 @@ from keyfleet import redis_keys
 from keyfleet.calls import replies
 from keyfleet.calls.book import Call
 from keyfleet.calls.caller import Caller
-from keyfleet.calls.stream import ACK_BYTES
+from keyfleet.calls.desks import CallDesks
 from keyfleet.calls.streamed import StreamedAnswer
 from keyfleet.calls.terms import CallTerms
 from keyfleet.contract import STREAM_BROKEN, AttemptError, Outcome
 from keyfleet.errors import DeadlineExceeded, StreamBroken
-from keyfleet.ledger.pieces import StreamHead
+from keyfleet.ledger import Retry
+from keyfleet.ledger.pieces import ACK_BYTES, StreamHead
 from keyfleet.ledger.transitions import OutgoingPiece
 from keyfleet_workers.notices import Notices
 from support.desk_case import CHAT, FLEET, QUEUE, DeskCase
@@ -39,7 +40,7 @@ class StreamCase(DeskCase):
 
     def __init__(self, stand_in: StandIn, directory: Path) -> None:
         super().__init__(stand_in, directory)
-        self.caller = Caller(lambda name: self.desk)
+        self.caller = Caller(lambda: CallDesks(lambda name: self.desk))
         self.stopped: list[tuple[str, str]] = []
         self.stopping = threading.Event()
         Notices(
@@ -64,9 +65,10 @@ class StreamCase(DeskCase):
         (standing,) = self.transitions.stream(QUEUE, self.record().job_id, [piece])
         return int(standing)
 
-    def end(self, call: Call, *, ok: bool = True, code: str = STREAM_BROKEN) -> None:
+    def end(self, call: Call, *, ok: bool = True, code: str = STREAM_BROKEN, pieces: int = 0) -> None:
         errors = () if ok else (AttemptError(None, code, "it broke"),)
-        self.finish([Outcome(self.key_of(call), ok, 200 if ok else None, b"", 1, errors)], token="token")
+        outcome = Outcome(self.key_of(call), ok, 200 if ok else None, b"", 1, errors, pieces=pieces)
+        self.finish([outcome], token="token")
 
     def read(self, call: Call) -> StreamedAnswer:
         """The answer, which has begun."""
@@ -126,6 +128,46 @@ def test_an_answer_that_breaks_off_raises_behind_what_has_come(case: StreamCase)
     assert next(parts) == b"a"
     with pytest.raises(StreamBroken, match="it broke"):
         next(parts)
+
+
+def test_one_whose_last_pieces_were_lost_is_not_taken_for_whole(case: StreamCase) -> None:
+    call, other = case.begin_stream(), case.begin_stream()
+    case.piece(call, 1, b"a")
+    case.end(call, pieces=2)
+    with pytest.raises(StreamBroken, match="the end of the answer was lost"):
+        list(case.read(call))
+    case.end(other, pieces=1)
+    with pytest.raises(StreamBroken, match="the end of the answer was lost"):
+        other.ended.result(10)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_whoever_reads_one_that_is_closed_elsewhere_hears_of_it(case: StreamCase, is_async: bool) -> None:
+    call = case.begin_stream()
+    case.piece(call, 1, b"a")
+    answer = case.read(call)
+    parts: list[bytes] = []
+    ends: list[BaseException] = []
+
+    async def read_async() -> None:
+        async for part in answer:
+            parts.append(part)
+
+    def read() -> None:
+        try:
+            if is_async:
+                asyncio.run(read_async())
+            else:
+                parts.extend(answer)
+        except StreamBroken as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    wait_until(lambda: call.stream is not None and call.stream.read_bytes, "it is read")
+    answer.close()
+    thread.join(10)
+    assert [str(error) for error in ends] == ["the stream was closed"]
 
 
 def test_one_whose_request_was_started_elsewhere_in_its_midst_is_broken(case: StreamCase) -> None:
@@ -230,11 +272,25 @@ def test_one_that_does_not_begin_in_time_is_taken_back(case: StreamCase) -> None
 
 def test_a_call_that_may_not_wait_longer_ends_unless_it_was_started(case: StreamCase) -> None:
     waiting = case.desk.begin(CHAT, b'{"model": "m"}', CallTerms(start_by_s=time.monotonic()))
-    begun = case.begin(start_by_s=time.monotonic() + 0.2)
+    begun, spent = case.begin(start_by_s=time.monotonic() + 0.2), case.begin(start_by_s=time.monotonic() + 0.2)
     case.hold(begun)
+    case.hold(spent)
+    failed = (AttemptError(500, "http_500", "made up"),)
+    case.transitions.retry(QUEUE, [Retry(case.key_of(spent), "token", 60_000, failed)])
     with pytest.raises(DeadlineExceeded, match="could not be started in the time that it may wait") as late:
         waiting.ended.result(10)
     assert not late.value.was_sent
     wait_until(lambda: begun.start_by_s is not None and time.monotonic() > begun.start_by_s + 0.6, "its time is over")
     case.answer(begun)
     assert begun.ended.result(10).ok
+    assert case.requests() == [spent.request.id]  # it was paid for, and goes on
+
+
+def test_a_call_that_was_sent_and_waits_to_be_sent_again_was_sent_when_its_time_is_over(case: StreamCase) -> None:
+    spent = case.begin()
+    case.hold(spent)
+    failed = (AttemptError(500, "http_500", "made up"),)
+    case.transitions.retry(QUEUE, [Retry(case.key_of(spent), "token", 60_000, failed)])
+    case.desk.abandon(spent)
+    assert spent.withdrawn.result(10) is True
+    assert case.requests() == []

@@ -91,6 +91,8 @@ def test_on_a_broker_the_workers_that_run_there_are_used(
         ("--max-wait", "0s"),
         ("--max-wait", "soon"),
         ("--max-body", "many"),
+        ("--max-body", "0"),
+        ("--max-body", "0.1"),
         ("--max-connections", "0"),
         ("--grace", "-1"),
         ("--api-key", "secret"),
@@ -115,6 +117,15 @@ def test_openai_managers_server_takes_its_options_and_warns_of_the_key(served: S
     assert served["keys"].accept(b"secret-1")
     assert result.output.count("every process of this machine can read --api_key") == 1
     assert "secret-1" not in result.output
+
+
+@pytest.mark.parametrize("key", ["", "caf\u00e9", "a b"])
+def test_a_key_that_cant_be_one_is_blamed_on_its_option(served: Served, key: str) -> None:
+    result = typed("--api_key", key, command=serving_command)
+    assert (result.exit_code, served) == (2, {})
+    said = result.output.splitlines()[-1]
+    assert said.startswith("serving: --api_key: expected")
+    assert "caf" not in said
 
 
 def test_openai_managers_server_listens_where_openai_managers_does(served: Served) -> None:

@@ -103,7 +103,12 @@ class OneFleet(InsightMethods):
         self.status = FleetStatus(workers)
         self.watch = SimpleNamespace(known=self.status if known else None, heard_s=elapsed_s())
         self.backend = SimpleNamespace(workers=None)
-        self.listed = SimpleNamespace(models=lambda: (ListedModel("m", 5, "me"),))
+        listed = (ListedModel("m", 5, "me"),)
+
+        async def amodels() -> tuple[ListedModel, ...]:
+            return listed
+
+        self.listed = SimpleNamespace(models=lambda: listed, amodels=amodels)
         parts = SimpleNamespace(watch=self.watch, backend=self.backend, models=self.listed)
         self._opened = cast(OpenFleet, parts)
         self._is_closed = False

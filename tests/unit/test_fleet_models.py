@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -213,6 +215,44 @@ def test_a_broker_that_is_away_is_an_error_only_until_it_has_answered_once(
 
     monkeypatch.setattr(redis.client.Pipeline, "execute", fail)
     assert case.names() == ["a"]
+
+
+@pytest.fixture
+def hung(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A broker that hangs after one look that brought a model. The looks that it holds up are counted."""
+    go_on, looks = threading.Event(), []
+    case.work("one", "a")
+    case.tell("one")
+    assert case.names() == ["a"]
+    case.work("one", "a", "b")
+    execute = redis.client.Pipeline.execute
+
+    def hang(pipeline: Any, *arguments: Any) -> Any:
+        looks.append(1)
+        go_on.wait()
+        return execute(pipeline, *arguments)
+
+    monkeypatch.setattr(redis.client.Pipeline, "execute", hang)
+    monkeypatch.setattr("keyfleet.fleet_models.PATIENCE_S", 0.01)
+    yield looks
+    go_on.set()
+
+
+def test_while_the_broker_hangs_what_is_known_is_told_and_one_look_is_under_way(case: Case, hung: list[int]) -> None:
+    assert [case.names() for _ in range(5)] == [["a"]] * 5
+    assert len(hung) == 1
+
+
+def test_an_event_loop_has_no_thread_wait_for_a_broker_that_hangs(
+    case: Case, hung: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> list[tuple[ListedModel, ...]]:
+        monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", lambda *_: pytest.fail("a thread was asked"))
+        return await asyncio.gather(*(case.models.amodels() for _ in range(50)))
+
+    case.now_s += FRESH_S
+    assert [[model.id for model in models] for models in asyncio.run(ask())] == [["a"]] * 50
+    assert len(hung) == 1
 
 
 def test_closing_ends_the_wait(stand_in: StandIn) -> None:

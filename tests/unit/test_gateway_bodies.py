@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from keyfleet.gateway import GatewayTerms
 from keyfleet.gateway.app import CALL_PATHS
+from keyfleet.gateway.body import LARGE_BYTES, MOST_VALUES, read_members
 from support.gateway_case import CHAT, CHAT_BODY, ask
 from support.serving_fleet import ServedFleet
 
@@ -130,3 +132,39 @@ def test_options_tells_the_methods_and_grants_no_web_page_anything() -> None:
     answered = ask(ServedFleet(), method="OPTIONS", headers={"origin": "https://elsewhere.test"})
     assert (answered.status, answered.headers["allow"], answered.body) == (204, "POST, OPTIONS", b"")
     assert not [name for name in answered.headers if name.startswith("access-control")]
+
+
+def test_a_large_body_is_taken_apart_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def read(body: bytes) -> Any:
+        threads.append(threading.current_thread())
+        return read_members(body)
+
+    monkeypatch.setattr("keyfleet.gateway.body.read_members", read)
+    assert ask(ServedFleet()).status == 200
+    assert ask(ServedFleet(), CHAT, {**CHAT_BODY, "user": "x" * LARGE_BYTES}).status == 200
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
+
+
+@pytest.mark.parametrize("value", [b"[],", b"{},", b"1,", b'"a",', b"[["])
+def test_a_body_of_absurdly_many_values_is_refused_before_it_is_read(
+    value: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keyfleet.gateway.body.members_of", lambda body: pytest.fail("it was read"))
+    raw = b'{"input": [' + value * (MOST_VALUES + 1)
+    fleet = ServedFleet()
+    answered = ask(fleet, "/v1/embeddings", raw)
+    assert (answered.status, answered.error["code"]) == (400, "too_many_values")
+    assert not fleet.sent
+
+
+def test_room_is_taken_before_a_body_is_read() -> None:
+    terms = GatewayTerms(max_held_bytes=99)
+    assert ask(ServedFleet(), headers={"content-length": "100"}, terms=terms).status == 503
+
+
+def test_there_is_room_for_several_of_the_longest_bodies() -> None:
+    assert GatewayTerms().held_bytes == 512_000_000
+    assert GatewayTerms(max_body_bytes=200_000_000).held_bytes == 800_000_000
+    assert GatewayTerms(max_held_bytes=1).held_bytes == 1

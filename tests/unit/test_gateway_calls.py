@@ -22,6 +22,7 @@ from keyfleet.errors import (
 )
 from keyfleet.gateway import GatewayTerms
 from keyfleet.gateway.app import CALL_PATHS
+from keyfleet.gateway.calls import MOST_INPUTS
 from support.gateway_case import CHAT, CHAT_BODY, ask
 from support.serving_fleet import SentCall, ServedFleet, chat_answer
 
@@ -149,6 +150,12 @@ def failing(error: Exception) -> ServedFleet:
     return ServedFleet(fail)
 
 
+def closed_when_sent() -> FleetClosed:
+    error = FleetClosed("closed; it may have been paid for")
+    vars(error)["was_sent"] = True
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code", "kind"),
     [
@@ -161,6 +168,7 @@ def failing(error: Exception) -> ServedFleet:
         (DeadlineExceeded("was sent", was_sent=True), 504, "timeout", "server_error"),
         (JobCancelled("it was cancelled"), 409, "job_cancelled", "invalid_request_error"),
         (FleetClosed("closed"), 503, "shutting_down", "server_error"),
+        (closed_when_sent(), 504, "shutting_down", "server_error"),
         (BrokerUnavailable("nobody at redis://b"), 503, "broker_unavailable", "server_error"),
         (RequestFailed("lost", code="lost"), 502, "lost", "server_error"),
         (ConfigurationError("the file /secret/path is gone"), 500, "internal_error", "server_error"),
@@ -173,7 +181,7 @@ def test_every_error_of_the_fleet_has_its_status(error: Exception, status: int, 
     if code is not None:
         assert (answered.error["code"], answered.error["type"]) == (code, kind)
         assert status == 500 or str(error) in answered.error["message"] or code == "shutting_down"
-    may_try_again = status in (500, 429) or isinstance(error, FleetClosed | BrokerUnavailable)
+    may_try_again = status in (500, 429) or (status == 503 and isinstance(error, FleetClosed | BrokerUnavailable))
     assert answered.headers.get("x-should-retry") == (None if may_try_again else "false")
 
 
@@ -196,6 +204,15 @@ def test_who_waited_in_vain_is_told_when_to_come_back(wait_s: float | None, told
     assert "the limits of gpt are reached" in answered.error["message"]
 
 
+def test_an_outage_is_no_rate_limit() -> None:
+    fleet = failing(DeadlineExceeded("the request could not be started"))
+    fleet.reason = "no worker is running"
+    answered = ask(fleet)
+    assert (answered.status, answered.error["code"], answered.headers["retry-after"]) == (503, "not_ready", "5")
+    assert "no worker is running" in answered.error["message"]
+    assert "x-should-retry" not in answered.headers
+
+
 @pytest.mark.parametrize("model", [None, 3, "missing"])
 def test_the_model_of_a_call_that_waited_in_vain_may_be_anything(model: Any) -> None:
     body = {"messages": []} if model == "missing" else {**CHAT_BODY, "model": model}
@@ -213,3 +230,20 @@ def test_the_parts_of_a_list_run_side_by_side() -> None:
 
     answered = ask(ServedFleet(meet, lanes=2), "/v1/embeddings", {"model": "gpt", "input": ["a", "b"]})
     assert (answered.status, len(met)) == (200, 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("/v1/completions", "prompt"), ("/v1/embeddings", "input"), ("/v1/moderations", "input")]
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_list_of_too_many_is_refused_by_its_name(path: str, name: str, stream: bool) -> None:
+    fleet = ServedFleet()
+    answered = ask(fleet, path, {"model": "gpt", name: ["a"] * (MOST_INPUTS + 1), "stream": stream})
+    assert (answered.status, answered.error["param"]) == (400, name)
+    assert not fleet.sent
+
+
+def test_token_numbers_are_one_input_however_many() -> None:
+    fleet = ServedFleet()
+    assert ask(fleet, "/v1/embeddings", {"model": "gpt", "input": [1] * (MOST_INPUTS + 1)}).status == 200
+    assert len(fleet.sent) == 1

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from keyfleet.calls import Answer
+from keyfleet.gateway.protocol import BoundedProtocol
 from support.events import wait_until
 from support.gateway_case import CHAT, CHAT_BODY, Line, RunningGateway, running_gateway
 from support.serving_fleet import FakeStream, SentCall, ServedFleet, chat_answer
@@ -29,6 +30,12 @@ def gateway() -> Iterator[RunningGateway]:
 def line(gateway: RunningGateway) -> Iterator[Line]:
     with gateway.line() as line:
         yield line
+
+
+def only_connection(gateway: RunningGateway) -> BoundedProtocol:
+    (connection,) = gateway.server.server_state.connections
+    assert isinstance(connection, BoundedProtocol)
+    return connection
 
 
 async def never(sent: SentCall) -> Answer:
@@ -296,6 +303,42 @@ def test_a_call_is_given_up_though_its_client_had_sent_another_behind_it() -> No
         assert len(fleet.sent) == 1
 
 
+NEXT = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+
+
+@pytest.mark.parametrize("more", [NEXT[:30], NEXT, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_a_call_is_given_up_though_its_client_has_sent_more_in_the_meantime(more: bytes) -> None:
+    fleet = ServedFleet(never)
+    with running_gateway(fleet) as gateway:
+        with gateway.line() as line:
+            line.post()
+            wait_until(lambda: fleet.sent, "the first call is sent")
+            connection = only_connection(gateway)
+            before_s = connection._heard_s
+            line.say(more)
+            wait_until(lambda: connection._heard_s > before_s, "more has come")
+        wait_until(lambda: fleet.cancelled, "the first call is given up")
+
+
+def test_a_client_that_is_silent_amid_its_next_body_gets_the_answer_to_its_call() -> None:
+    go_on = threading.Event()
+
+    async def wait(sent: SentCall) -> Answer:
+        await asyncio.to_thread(go_on.wait)
+        return chat_answer(sent)
+
+    with running_gateway(ServedFleet(wait), body_silence_s=SHORT_S / 4) as gateway, gateway.line() as line:
+        line.post()
+        wait_until(lambda: gateway.fleet.sent, "the first call is sent")
+        connection = only_connection(gateway)
+        line.say(NEXT)
+        wait_until(lambda: connection._body_timer, "the next body is waited for")
+        first = connection._body_timer
+        wait_until(lambda: connection._body_timer is not first, "it was waited for in vain")
+        go_on.set()
+        assert line.hear().status == 200
+
+
 def test_a_client_that_leaves_in_the_midst_of_its_body_makes_no_call(gateway: RunningGateway) -> None:
     with gateway.line() as line:
         line.say(line.head() + b"Content-Length: 100\r\n\r\n{")
@@ -375,6 +418,41 @@ def test_an_answer_that_is_read_slowly_is_not() -> None:
             heard += len(line.socket.recv(1_000_000))
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_bodies_have_one_bound_together_which_calls_under_way_count_to(is_chunked: bool) -> None:
+    go_on = threading.Event()
+
+    async def wait(sent: SentCall) -> Answer:
+        await asyncio.to_thread(go_on.wait)
+        return chat_answer(sent)
+
+    raw = json.dumps(CHAT_BODY).encode()
+    room_bytes = len(raw) * 3 // 2
+    with (
+        running_gateway(ServedFleet(wait), max_held_bytes=room_bytes) as gateway,
+        gateway.line() as one,
+        gateway.line() as two,
+    ):
+
+        def post(line: Line) -> None:
+            if is_chunked:
+                line.say(line.head() + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(raw), raw))
+            else:
+                line.post(raw)
+
+        post(one)
+        wait_until(lambda: gateway.fleet.sent, "the first call is sent")
+        post(two)
+        answered = two.hear()
+        assert (answered.status, answered.error["code"]) == (503, "overloaded")
+        assert answered.headers["retry-after"] == "5"
+        go_on.set()
+        assert one.hear().status == 200
+        with gateway.line() as three:
+            post(three)
+            assert three.hear().status == 200
+
+
 def test_connections_that_are_too_many_are_told_so() -> None:
     with running_gateway(ServedFleet(), max_connections=2) as gateway, gateway.line() as one, gateway.line() as two:
         for line in (one, two):
@@ -396,10 +474,58 @@ def test_connections_that_are_too_many_are_told_so() -> None:
             assert fourth.hear().status == 200
 
 
+def test_a_connection_that_is_one_too_many_ends_after_its_answer() -> None:
+    with running_gateway(ServedFleet(), max_connections=1) as gateway, gateway.line() as one:
+        one.post()
+        assert one.hear().status == 200
+        with gateway.line() as probe:
+            probe.say(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            answered = probe.hear()
+            assert (answered.status, answered.headers["connection"]) == (200, "close")
+            assert probe.is_ended()
+
+
+def test_a_connection_that_is_one_too_many_and_says_nothing_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyfleet.gateway.protocol.TOO_MANY_HEAD_S", SHORT_S)
+    with running_gateway(ServedFleet(), max_connections=1) as gateway, gateway.line() as one:
+        one.post()
+        assert one.hear().status == 200
+        with gateway.line() as idle:
+            assert idle.hear().status == 408
+            assert idle.is_ended()
+        one.post()
+        assert one.hear().status == 200
+
+
+def test_connections_that_are_far_too_many_are_ended_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyfleet.gateway.protocol.MOST_TOO_MANY", 1)
+    with running_gateway(ServedFleet(), max_connections=1) as gateway, gateway.line() as one, gateway.line():
+        wait_until(lambda: len(gateway.server.server_state.connections) == 2, "both are there")
+        with gateway.line() as third:
+            assert third.is_ended()
+        one.post()
+        assert one.hear().status == 200
+
+
 def test_an_old_client_is_answered_too(line: Line) -> None:
     line.say(b"GET /v1/models HTTP/1.0\r\nAuthorization: Bearer gateway-key-1\r\n\r\n")
     assert line.hear().status == 200
     assert line.is_ended()
+
+
+def test_an_old_client_gets_a_stream_without_chunks() -> None:
+    async def go() -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield b"data: %d\n\n" % number
+
+    with running_gateway(ServedFleet(lambda sent: FakeStream(go()))) as gateway, gateway.line() as line:
+        raw = json.dumps(STREAMED).encode()
+        line.say(line.head().replace(b"HTTP/1.1", b"HTTP/1.0") + b"Content-Length: %d\r\n\r\n%s" % (len(raw), raw))
+        head = line.hear_head()
+        assert "200 OK" in head
+        assert "chunked" not in head
+        heard = b"".join(iter(lambda: line.socket.recv(1000), b""))
+        assert (line._unread + heard) == b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
 
 
 def test_no_server_is_named(line: Line) -> None:

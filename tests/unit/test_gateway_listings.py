@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -63,6 +64,14 @@ def test_why_it_is_not_ready_is_told_to_those_who_may_make_calls(
     answered = get(fleet, "/readyz", headers={"authorization": authorization}, keys=keys)
     assert (answered.status, answered.error["code"]) == (503, "not_ready")
     assert answered.error["message"] == (fleet.reason if is_told else "not ready")
+
+
+def test_readiness_is_told_though_all_threads_wait_for_the_broker() -> None:
+    class Watched(ServedFleet):
+        def readiness(self) -> str:
+            return "" if threading.current_thread() is threading.main_thread() else "asked on another thread"
+
+    assert get(Watched(), "/readyz").status == 200
 
 
 def test_a_broker_that_is_away_is_a_reason() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from keyfleet import redis_keys
 from keyfleet.contract import Outcome, Request
-from keyfleet.ledger import Finish, JobLedger, JobOptions, Transitions
+from keyfleet.ledger import Finish, JobLedger, JobOptions, Transitions, Withdrawal
 from keyfleet.ledger.job_record import ALIVE_MS
 from keyfleet.ledger.pieces import Piece, StreamHead
 from keyfleet.ledger.transitions import LEASE_PASSED, NOBODY_WAITS, UNKNOWN, OutgoingPiece
@@ -54,6 +55,14 @@ def case(stand_in: StandIn) -> StreamCase:
 
 def test_a_request_says_that_its_answer_is_wanted_in_pieces(case: StreamCase) -> None:
     assert case.taken.streams
+
+
+def test_workers_that_do_not_know_of_pieces_yet_refuse_it_unpaid(case: StreamCase) -> None:
+    header = json.loads(case.taken.record.partition(b"\n")[0])
+    assert header["v"] == 2  # they know version 1
+    case.job.accept(QUEUE, [Request("2", "/v1/x", "m", b"{}", 1)])
+    (whole,) = case.take_again().taken
+    assert json.loads(whole.record.partition(b"\n")[0])["v"] == 1
 
 
 def test_pieces_come_to_the_caller_in_order_and_the_outcome_behind_them(case: StreamCase) -> None:
@@ -102,7 +111,7 @@ def test_one_that_has_not_begun_is(case: StreamCase) -> None:
 
 
 def test_a_request_that_its_caller_gives_up_is_never_started_again(case: StreamCase) -> None:
-    case.job.withdraw(QUEUE, ["1"], gives_up=True)
+    case.job.withdraw(QUEUE, ["1"], Withdrawal.GIVEN_UP)
     case.transitions.hand_back(QUEUE, [(case.taken.key, case.taken.token)])
     found = case.take_again()
     assert (found.packs, len(found.expired)) == ((), 1)

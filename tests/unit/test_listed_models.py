@@ -39,7 +39,7 @@ def test_of_too_many_models_the_first_by_name_are_told() -> None:
         (b"no JSON", "expected JSON"),
         (b"[" * 100_000, "expected JSON"),
         (b"[]", "expected a JSON object"),
-        (text_of(v=2), "of version 2"),
+        (text_of(v=3), "of version 3"),
         (b'{"v": 1}', "`models`: expected a list"),
         (text_of(models={"id": "m"}), "`models`: expected a list"),
         (text_of(models=[{}] * (MOST_MODELS + 1)), "`models`: expected a list of up to"),

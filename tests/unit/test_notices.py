@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from keyfleet.contract import Request
-from keyfleet.ledger import JobLedger, JobOptions, Transitions, Withdrawn
+from keyfleet.ledger import JobLedger, JobOptions, Transitions, Withdrawal, Withdrawn
 from keyfleet.redis_keys import QueueKeys
 from keyfleet_workers.notices import Notices
 from support.events import wait_until
@@ -80,9 +80,9 @@ def test_when_it_begins_to_listen_all_queues_that_wait_are_looked_at(stand_in: S
 def test_a_call_in_flight_that_nobody_waits_for_is_heard_of_each_time_that_it_is_told(heard: Heard) -> None:
     heard.accept(urgent=False)
     heard.client.hset(QueueKeys(FLEET, QUEUE).leases, "job:1", "token")
-    assert heard.ledger.withdraw(QUEUE, ["1"], gives_up=True) == [Withdrawn.HELD]
+    assert heard.ledger.withdraw(QUEUE, ["1"], Withdrawal.GIVEN_UP) == [Withdrawn.HELD]
     wait_until(lambda: heard.stopped == [(QUEUE, "job:1")], "it is heard of")
-    assert heard.ledger.withdraw(QUEUE, ["1"], gives_up=True) == [Withdrawn.HELD]
+    assert heard.ledger.withdraw(QUEUE, ["1"], Withdrawal.GIVEN_UP) == [Withdrawn.HELD]
     wait_until(lambda: heard.stopped == [(QUEUE, "job:1")] * 2, "it is heard of again")
 
 

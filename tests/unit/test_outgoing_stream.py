@@ -12,7 +12,7 @@ from keyfleet_workers.dispatch import outgoing_stream
 from keyfleet_workers.dispatch.outgoing_stream import (
     ALIVE_S,
     ASK_S,
-    UNKNOWN_GRACE_S,
+    REFUSED_GRACE_S,
     WINDOW_BYTES,
     OutgoingStream,
     StreamRefused,
@@ -119,34 +119,53 @@ def test_while_the_provider_is_silent_the_caller_hears_that_the_worker_lives(cas
     assert case.next(110.0 + ALIVE_S) == OutgoingPiece("job:1", "token", 2)
 
 
-@pytest.mark.parametrize("standing", [NOBODY_WAITS, LEASE_PASSED])
-def test_where_nobody_takes_it_the_call_is_stopped(case: StreamCase, standing: int) -> None:
+def test_a_large_event_behind_a_small_one_that_need_not_be_acknowledged_goes_on(case: StreamCase) -> None:
+    case.stream.put(b"small")
+    case.next()
+    case.stream.note(0, 100.0)
+    case.stream.put(b"x" * (2 * WINDOW_BYTES))
+    assert len(case.next().body) == 2 * WINDOW_BYTES
+
+
+def test_a_caller_that_reads_slowly_hears_that_the_worker_lives(case: StreamCase) -> None:
+    case.fill()
+    thread, _ = case.put_apart(b"more")
+    wait_until(lambda: case.stream.next_piece(100.0 + 2 * ASK_S) is not None, "it is asked how far the caller is")
+    case.stream.note(0, 100.0 + 2 * ASK_S)
+    assert case.next(100.0 + ALIVE_S) == OutgoingPiece("job:1", "token", 2)
+    case.ongoing.stop()
+    thread.join(10)
+
+
+def test_under_another_lease_the_call_is_stopped(case: StreamCase) -> None:
     case.fill()
     thread, ends = case.put_apart(b"more")
-    case.stream.note(standing, 100.0)
+    case.stream.note(LEASE_PASSED, 100.0)
     thread.join(10)
     assert (ends, case.ongoing.is_stopped) == (["refused"], True)
     with pytest.raises(StreamRefused):
         case.stream.finish()
 
 
-def test_a_request_that_the_server_has_lost_has_some_seconds_to_be_put_back(case: StreamCase) -> None:
+@pytest.mark.parametrize("standing", [UNKNOWN, NOBODY_WAITS])
+def test_what_the_server_has_lost_has_some_seconds_to_be_known_again(case: StreamCase, standing: int) -> None:
     case.stream.put(b"a")
     first = case.next()
-    case.stream.note(UNKNOWN, 100.0)
+    case.stream.note(standing, 100.0)
     assert case.next() is first
-    case.stream.note(UNKNOWN, 100.0 + UNKNOWN_GRACE_S / 2)
+    case.stream.note(standing, 100.0 + REFUSED_GRACE_S / 2)
     assert not case.ongoing.is_stopped
-    case.stream.note(UNKNOWN, 100.1 + UNKNOWN_GRACE_S)
+    case.stream.note(standing, 100.1 + REFUSED_GRACE_S)
     assert case.ongoing.is_stopped
 
 
 def test_the_end_waits_until_all_was_passed_on(case: StreamCase) -> None:
     case.stream.put(b"a")
-    thread = threading.Thread(target=case.stream.finish, daemon=True)
+    numbers: list[int] = []
+    thread = threading.Thread(target=lambda: numbers.append(case.stream.finish()), daemon=True)
     thread.start()
     case.next()
     assert thread.is_alive()
     case.stream.note(0, 100.0)
     thread.join(10)
-    assert not thread.is_alive()
+    assert numbers == [1]

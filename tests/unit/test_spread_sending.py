@@ -105,6 +105,26 @@ def test_a_bounded_number_of_parts_is_under_way_at_once(monkeypatch: pytest.Monk
     assert len(fleet.options) == 3
 
 
+def test_no_more_tasks_are_made_than_parts_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def count(number: int) -> Answer:
+        tasks.append(len(asyncio.all_tasks()))
+        return good(number)
+
+    tasks: list[int] = []
+    monkeypatch.setattr("keyfleet.calls.spread_sending.MOST_AT_ONCE", 2)
+    parts = Spread("embeddings", tuple(b"%d" % number for number in range(50)), (1,) * 50)
+    answer = asyncio.run(send_parts(SlowFleet(count), "/v1/embeddings", parts, OPTIONS))
+    assert [one["embedding"] for one in json.loads(answer.body)["data"]] == [[number] for number in range(50)]
+    assert max(tasks) <= 3
+
+
+def test_parts_behind_one_that_failed_are_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyfleet.calls.spread_sending.MOST_AT_ONCE", 1)
+    fleet = SlowFleet(lambda number: Answer(400, b"bad") if number == 1 else good(number))
+    assert send(fleet).body == b"bad"
+    assert len(fleet.options) == 2
+
+
 def test_one_failed_part_ends_the_call_without_waiting_for_the_others() -> None:
     fleet = SlowFleet(lambda number: Answer(400, b"bad") if number == 2 else never())
     answer = send(fleet)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from keyfleet_workers.provider import Answer, CallFailed
 from keyfleet_workers.provider.ongoing_call import OngoingCall
 from keyfleet_workers.provider.verdict import CallFailure
 from support.events import wait_until
-from support.scripted_server import SECRET, MakeClient, ScriptedServer, hang_up
+from support.scripted_server import SECRET, MakeClient, ScriptedServer, hang_up, reset
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nX-Request-Id: r1\r\n"
 TEXT = b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n'
@@ -43,8 +45,9 @@ class Passed:
     def put(self, event: bytes) -> None:
         self.events.append(event)
 
-    def finish(self) -> None:
+    def finish(self) -> int:
         self.is_finished = True
+        return len(self.events)
 
 
 class StreamCase:
@@ -138,12 +141,79 @@ def test_a_stream_that_breaks_off_has_failed(case: StreamCase, data: bytes) -> N
     with pytest.raises(CallFailed) as failed:
         case.call()
     assert (failed.value.failure, case.ongoing.has_begun) == (CallFailure.CUT_OFF, True)
-    assert case.text() == TEXT
+    assert (case.text(), case.passed[-1].is_finished) == (TEXT, True)
 
 
 def test_one_without_a_length_is_whole_when_it_says_so(case: StreamCase) -> None:
     case.server.answer_with(HEAD + b"Connection: close\r\n\r\n" + TEXT + DONE, hang_up)
     assert case.call().status == 200
+
+
+def test_what_breaks_behind_its_last_event_is_whole(case: StreamCase) -> None:
+    case.server.answer_with(chunked(TEXT, DONE, is_whole=False), reset)
+    assert (case.call().status, case.ongoing.pieces) == (200, 2)
+    case.server.answer_with(chunked(TEXT, DONE, is_whole=False), case.server.hang)
+    assert case.call().status == 200
+
+
+def test_a_stream_of_openais_that_does_not_say_its_end_has_broken_off(
+    provider: ScriptedServer, make_client: MakeClient
+) -> None:
+    provider.answer_with(chunked(TEXT))
+    with pytest.raises(CallFailed):
+        StreamCase(provider, make_client).call()
+    assert StreamCase(provider, make_client, provider="compatible").call().status == 200
+    assert StreamCase(provider, make_client).call(endpoint="/v1/images/generations").status == 200
+
+
+def test_stopping_a_call_that_was_read_hits_no_other_on_its_connection(case: StreamCase) -> None:
+    case.server.answer_with(chunked(TEXT, DONE))
+    ended = case.ongoing
+    end, ended.end = ended.end, lambda: None  # type: ignore[method-assign] # as if it took its time
+    case.call()
+    case.ongoing = OngoingCall()
+    hold = threading.Event()
+
+    def answer(connection: Any) -> None:
+        hold.wait(10)
+        connection.sendall(chunked(TEXT, DONE))
+
+    case.server.script = answer
+    answers: list[Answer] = []
+    thread = threading.Thread(target=lambda: answers.append(case.call()), daemon=True)
+    thread.start()
+    wait_until(lambda: len(case.server.requests) == 2, "the other call is under way")
+    ended.stop()
+    end()
+    hold.set()
+    thread.join(10)
+    assert ([one.status for one in answers], case.server.connections) == ([200], 1)
+
+
+def test_stopping_a_call_never_takes_its_encryption_away() -> None:
+    ours, theirs = socket.socketpair()
+    secure = ssl.create_default_context().wrap_socket(ours, server_hostname="x", do_handshake_on_connect=False)
+    ongoing = OngoingCall()
+    ongoing.goes_over(secure)
+    ongoing.stop()
+    assert theirs.recv(1) == b""
+    assert secure._sslobj is not None  # type: ignore[attr-defined] # without it, what is being written goes out plain
+    secure.close()
+    theirs.close()
+
+
+def test_a_call_through_a_proxys_own_tls_can_be_stopped() -> None:
+    ours, theirs = socket.socketpair()
+
+    class Within:
+        socket = ours
+
+    ongoing = OngoingCall()
+    ongoing.goes_over(Within())
+    ongoing.stop()
+    assert theirs.recv(1) == b""
+    ours.close()
+    theirs.close()
 
 
 def test_a_stream_without_any_event_has_failed_and_not_begun(case: StreamCase) -> None:

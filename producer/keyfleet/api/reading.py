@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -49,11 +50,12 @@ _WHAT_WORKS = (
 
 @dataclass(frozen=True, slots=True)
 class FleetCall:
-    """The arguments of `Fleet.send`."""
+    """The arguments of `Fleet.send`, or of `Fleet.send_stream` where it `streams`."""
 
     endpoint: str
     body: bytes = field(repr=False)
     options: SendOptions
+    streams: bool = False
 
 
 def read_call(
@@ -74,6 +76,7 @@ def read_call(
         endpoint,
         _with_model(body) if path.endswith("/moderations") else body,
         {**read_options(headers), "timeout_s": _timeout_s(timeouts_s.get("read"))},
+        _asks_for_stream(body),
     )
 
 
@@ -107,6 +110,16 @@ def _endpoint(url: str) -> str:
         return split_url(url)[1]
     except ValueError as error:
         raise InvalidRequest(f"base_url: {error}", code="invalid_url", field="base_url") from None
+
+
+def _asks_for_stream(body: bytes) -> bool:
+    if b"stream" not in body:
+        return False
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return False  # the fleet says what is wrong with it
+    return isinstance(document, dict) and document.get("stream") is True
 
 
 def _with_model(body: bytes) -> bytes:

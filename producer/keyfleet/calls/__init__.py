@@ -2,5 +2,6 @@
 
 from keyfleet.calls.answer import Answer, Priority, check_attempts, check_priority, is_duration
 from keyfleet.calls.desk import CallDesk
+from keyfleet.calls.streamed import StreamedAnswer
 
-__all__ = ["Answer", "CallDesk", "Priority", "check_attempts", "check_priority", "is_duration"]
+__all__ = ["Answer", "CallDesk", "Priority", "StreamedAnswer", "check_attempts", "check_priority", "is_duration"]

@@ -35,7 +35,9 @@ class Call:
     is_accepted: bool = False
     is_abandoned: bool = False
     unserved: Callable[[], KeyfleetError] | None = None
-    """Makes the error with which it ends if it can be taken back: nobody will ever start it."""
+    """Makes the error with which it ends if it can be taken back: nobody will ever start it, or not in time."""
+    is_late: bool = False
+    """Whether it is taken back only if it was never sent: its time to wait for that is over."""
     ended: Future[Outcome] = field(default_factory=Future)
     withdrawn: Future[bool] = field(default_factory=Future)
     stream: CallStream | None = None
@@ -54,8 +56,16 @@ class Call:
         """Whether somebody still waits for it."""
         return not (self.is_abandoned or self.ended.done())
 
+    @property
+    def may_be_sent(self) -> bool:
+        """Whether it may have been sent, once its caller is gone, as far as that is known by now."""
+        return self.withdrawn.result() if self.withdrawn.done() else self.was_tried
+
     def end(self, outcome: Outcome) -> None:
         """It is over; where it is already, nothing changes. For any thread, as the following are."""
+        if outcome.pieces > (self.stream.number if self.stream is not None else 0):
+            self.fail(StreamBroken("the end of the answer was lost on its way", attempts=outcome.attempts))
+            return
         with suppress(InvalidStateError):
             self.ended.set_result(outcome)
             self._end_stream(_why_broken(outcome))

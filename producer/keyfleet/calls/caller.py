@@ -11,6 +11,7 @@ from typing import Any
 
 from keyfleet.calls.book import Call
 from keyfleet.calls.desk import CallDesk
+from keyfleet.calls.desks import CallDesks
 from keyfleet.calls.streamed import StreamedAnswer
 from keyfleet.calls.terms import CallTerms
 from keyfleet.contract import Outcome
@@ -27,10 +28,10 @@ WITHDRAWAL_S = 1.0
 
 
 class Caller:
-    """For any thread and any event loop. `desk` gives the desk of a job's name, and raises what opening it does."""
+    """For any thread and any event loop. `desks` gives the desks, and raises what opening them does."""
 
-    def __init__(self, desk: Callable[[str], CallDesk]) -> None:
-        self._desk = desk
+    def __init__(self, desks: Callable[[], CallDesks]) -> None:
+        self._desks = desks
         self._own: CallDesk | None = None
         """The desk of calls without a job's name, once it is open."""
         self._beginners = ThreadPoolExecutor(BEGINNERS, thread_name_prefix="keyfleet-begin")
@@ -65,10 +66,10 @@ class Caller:
         return _streamed(desk, call)
 
     def _begin(self, endpoint: str, body: bytes, terms: CallTerms, *, streams: bool = False) -> tuple[CallDesk, Call]:
-        desk = self._desk(terms.job)
-        if not terms.job:
-            self._own = desk
-        return desk, desk.begin(endpoint, body, terms, streams=streams)
+        with self._desks().of(terms.job) as desk:
+            if not terms.job:
+                self._own = desk
+            return desk, desk.begin(endpoint, body, terms, streams=streams)
 
     async def _abegin(
         self, endpoint: str, body: bytes, terms: CallTerms, *, streams: bool = False
@@ -147,7 +148,7 @@ def _outcome_of(call: Call) -> Outcome:
     """The outcome of a call; of one whose time is over, if it came all the same, else DeadlineExceeded is raised."""
     if call.ended.done():
         return call.ended.result()
-    was_sent = call.withdrawn.result() if call.withdrawn.done() else call.was_tried
+    was_sent = call.may_be_sent
     what = "could not be started"
     if was_sent:
         what = "was sent, and not answered" if call.withdrawn.done() else "may have been sent, and was not answered"

@@ -42,8 +42,8 @@ THREAD_END_S = 2.0
 KEEP_MS = 1000
 """How long the record of calls stays once they are over (ms): nobody looks for it."""
 
-NAMED_KEEP_MS = 86_400_000
-"""The same where somebody has named them (ms)."""
+NAMED_KEEP_MS = 3_600_000
+"""The same where somebody has named them (ms): names may be as many as calls."""
 
 
 class CallDesk:
@@ -101,6 +101,7 @@ class CallDesk:
             on_away=self._bring_server_back,
             on_cancelled=self._cancel_all,
             take_back=self._sender.withdraw,
+            tell_read=self._sender.note_read,
             look=self._look,
         )
 
@@ -170,8 +171,10 @@ class CallDesk:
         self._is_closed = True
         calls = self._book.all()
         for call in calls:
-            self._end(call, FleetClosed("the fleet was closed"))
+            self.abandon(call)
         wait([call.withdrawn for call in calls], WITHDRAW_S)
+        for call in calls:
+            call.fail(FleetClosed("the fleet was closed", was_sent=call.may_be_sent))
         self._stopping.set()
         has_ended = self._sender.stop(THREAD_END_S) and self._replies.join(THREAD_END_S)
         self._leave(can_say=has_ended)

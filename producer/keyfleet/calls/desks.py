@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from keyfleet.calls.desk import CallDesk
 from keyfleet.errors import InvalidRequest
@@ -24,34 +25,57 @@ class CallDesks:
         self._make = make
         self._lock = threading.Lock()
         self._named: OrderedDict[str, CallDesk] = OrderedDict()
+        self._in_use: Counter[CallDesk] = Counter()
         self._served: ServedModels | None = None
         self._is_closed = False
         self.own = make("")
 
-    def get(self, name: str) -> CallDesk:
-        """The desk of the job called `name`. Raises BrokerUnavailable, and InvalidRequest where too many are in use."""
-        if not name or self._is_closed:
-            return self.own
+    @contextmanager
+    def of(self, name: str) -> Iterator[CallDesk]:
+        """The desk of the job called `name`, which stays open as long as this lasts, and as calls that began meanwhile.
+
+        Raises BrokerUnavailable, and InvalidRequest where too many are in use.
+        """
+        if not name:
+            yield self.own
+            return
+        desk = self._begin_use(name)
+        try:
+            yield desk
+        finally:
+            with self._lock:
+                self._in_use[desk] -= 1
+
+    def _begin_use(self, name: str) -> CallDesk:
         with self._lock:
+            if self._is_closed:
+                return self.own  # which says that the fleet was closed
             desk = self._named.get(name)
             if desk is None:
                 self._make_room()
-                desk = self._make(name)
-                if self._served is not None:
-                    desk.serve(self._served)
-                desk.start()
-                self._named[name] = desk
+                desk = self._named[name] = self._start(name)
             self._named.move_to_end(name)
+            self._in_use[desk] += 1
             return desk
 
+    def _start(self, name: str) -> CallDesk:
+        desk = self._make(name)
+        if self._served is not None:
+            desk.serve(self._served)
+        desk.start()
+        return desk
+
     def _make_room(self) -> None:
+        """An idle desk's end takes a moment, for which nobody shall wait."""
         if len(self._named) < MOST_NAMED:
             return
-        idle = next((name for name, desk in self._named.items() if not desk.waiting), None)
+        idle = next((name for name, desk in self._named.items() if not (desk.waiting or self._in_use[desk])), None)
         if idle is None:
             message = f"job: {MOST_NAMED} names have calls under way; use one of them, or wait"
             raise InvalidRequest(message, code="too_many_jobs", field="job")
-        self._named.pop(idle).close()
+        desk = self._named.pop(idle)
+        del self._in_use[desk]
+        threading.Thread(target=desk.close, name="keyfleet-desk-end", daemon=True).start()
 
     def serve(self, served: ServedModels) -> None:
         """From now on this is what the keys can do."""
@@ -61,7 +85,8 @@ class CallDesks:
 
     def close(self) -> None:
         """End what is under way."""
-        self._is_closed = True
+        with self._lock:
+            self._is_closed = True
         for desk in self._all():
             desk.close()
 

@@ -62,11 +62,13 @@ class ReplyReader:
         on_away: Callable[[], None],
         on_cancelled: Callable[[], None],
         take_back: Callable[[Call], None],
+        tell_read: Callable[[Call, int], None],
         look: Callable[[], None],
     ) -> None:
         """`send_again` is given calls that the server has lost or dropped; `on_away` may bring the server back;
         `on_cancelled` is told that somebody has cancelled what is under way; `take_back` is given calls whose answers
-        broke off; `look` is called several times a second.
+        broke off, `tell_read` how many bytes of an answer were read, where the server may have lost that; `look` is
+        called several times a second.
         """
         self._ledger = ledger
         self._book = book
@@ -76,6 +78,7 @@ class ReplyReader:
         self._on_away = on_away
         self._on_cancelled = on_cancelled
         self._take_back = take_back
+        self._tell_read = tell_read
         self._look = look
         self._last = "0"
         self._untrimmed = 0
@@ -176,7 +179,9 @@ class ReplyReader:
         """Of an answer that has begun its worker says several times a minute that it lives."""
         now_s = time.monotonic()
         for call in self._book.all():
-            if call.stream is not None and call.has_begun and now_s - call.stream.heard_s > STREAM_SILENT_S:
+            if not (call.is_wanted and call.stream is not None and call.has_begun):
+                continue
+            if now_s - call.stream.heard_s > STREAM_SILENT_S:
                 self._break_off(call, StreamBroken("the worker was lost in the midst of the answer", attempts=1))
 
     def _end(self, outcome: Outcome) -> None:
@@ -205,6 +210,8 @@ class ReplyReader:
         for call in before:
             if call.request.id not in known[call.queue] and self._book.get(call.request.id) is call and call.is_wanted:
                 self._make_good(call)
+            elif call.stream is not None and call.stream.read_bytes:
+                self._tell_read(call, call.stream.read_bytes)
 
     def _make_good(self, call: Call) -> None:
         if call.has_begun:

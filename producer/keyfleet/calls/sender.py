@@ -162,7 +162,6 @@ class CallSender:
 
 def _with_time_left(call: Call) -> Request:
     """The request as it is accepted now: it may be started for as long as its caller still waits."""
-    ends_s = [end_s for end_s in (call.until_s, call.start_by_s) if end_s is not None]
-    if not ends_s:
+    if call.until_s is None:
         return call.request
-    return replace(call.request, start_within_ms=max(1, round((min(ends_s) - time.monotonic()) * 1000)))
+    return replace(call.request, start_within_ms=max(1, round((call.until_s - time.monotonic()) * 1000)))

@@ -14,7 +14,8 @@ from keyfleet.errors import RequestTooLarge
 __all__ = ["SendOptions", "SendsCalls", "halves", "send_parts", "send_whole", "with_time_left"]
 
 MOST_AT_ONCE = 2000
-"""Parts of one call that are under way at once: more would fill the broker's memory and bring nothing sooner."""
+"""Parts of one call that are under way at once: more would fill the broker's memory and bring nothing sooner. No more
+tasks than these are made, however long the list."""
 
 
 class _OptionsOfEveryCall(TypedDict):
@@ -101,32 +102,41 @@ async def send_parts(fleet: SendsCalls, endpoint: str, parts: Spread, options: S
     As soon as one has failed the others are given up: what has not been sent of them is not paid for. `attempts` and
     `tokens` are those of all parts together; the request id is the first part's. Raises what `asend` raises.
     """
-
     began_s = time.monotonic()
-    room = asyncio.Semaphore(MOST_AT_ONCE)
-
-    async def answer_of(body: bytes, of_part: SendOptions) -> Answer:
-        async with room:
-            answer = await send_whole(fleet, endpoint, body, with_time_left(of_part, began_s))
-        if answer.status >= 400:
-            raise _PartFailed(answer)
-        return answer
-
     first, later = options, _of_a_later_part(options)
-    tasks = [asyncio.ensure_future(answer_of(body, later if at else first)) for at, body in enumerate(parts.bodies)]
+    places = iter(range(len(parts.bodies)))
+    answers: dict[int, Answer] = {}
+    failures: dict[int, BaseException] = {}
+
+    async def send_one_after_another() -> None:
+        for at in places:
+            of_part = with_time_left(later if at else first, began_s)
+            try:
+                answers[at] = await send_whole(fleet, endpoint, parts.bodies[at], of_part)
+                if answers[at].status >= 400:
+                    raise _PartFailed(answers[at])
+            except BaseException as error:
+                failures[at] = error
+                raise
+
+    senders = [asyncio.ensure_future(send_one_after_another()) for _ in parts.bodies[:MOST_AT_ONCE]]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait(senders, return_when=asyncio.FIRST_EXCEPTION)
     finally:
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-    failed = [end for end in ends if isinstance(end, BaseException)]
-    if failed:
-        cause = next((end for end in failed if not isinstance(end, asyncio.CancelledError)), failed[0])
-        if isinstance(cause, _PartFailed):
-            return cause.answer
-        raise cause
-    return await asyncio.to_thread(_one_answer, parts, [end for end in ends if isinstance(end, Answer)])
+        for sender in senders:
+            sender.cancel()
+        await asyncio.gather(*senders, return_exceptions=True)
+    if failures:
+        return _failed_answer([failures[at] for at in sorted(failures)])
+    return await asyncio.to_thread(_one_answer, parts, [answers[at] for at in sorted(answers)])
+
+
+def _failed_answer(failed: Sequence[BaseException]) -> Answer:
+    """The provider's error of the first that was not merely given up; what was raised otherwise is raised again."""
+    cause = next((error for error in failed if not isinstance(error, asyncio.CancelledError)), failed[0])
+    if isinstance(cause, _PartFailed):
+        return cause.answer
+    raise cause
 
 
 def _one_answer(parts: Spread, answers: Sequence[Answer]) -> Answer:

@@ -131,9 +131,12 @@ def _members(body: bytes) -> tuple[Member, ...] | None:
 
 def _inputs(value: Any) -> list[str | list[int]] | None:
     """The inputs, if it is a list of at least two texts, or lists of token numbers."""
-    if isinstance(value, list) and len(value) > 1 and all(isinstance(item, str | list) for item in value):
-        return value
-    return None
+    return value if isinstance(value, list) and len(value) > 1 and all(map(_is_input, value)) else None
+
+
+def _is_input(value: Any) -> bool:
+    """A list of anything else than numbers could be taken for several inputs where it stands alone."""
+    return isinstance(value, str) or (isinstance(value, list) and set(map(type, value)) <= {int})
 
 
 def _part(members: tuple[Member, ...], name: str, inputs: list[Any], kind: Kind) -> bytes:

@@ -9,12 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from keyfleet.errors import StreamBroken
-from keyfleet.ledger.pieces import Piece, StreamHead
+from keyfleet.ledger.pieces import ACK_BYTES, Piece, StreamHead
 
-__all__ = ["ACK_BYTES", "CallStream"]
-
-ACK_BYTES = 65_536
-"""After so many bytes the worker is told how far the answer was read; it sends a few times as much ahead at most."""
+__all__ = ["CallStream"]
 
 
 class CallStream:
@@ -38,6 +35,16 @@ class CallStream:
         self._acked_bytes = 0
         self._is_over = False
         self._error: Exception | None = None
+
+    @property
+    def number(self) -> int:
+        """That of the last piece."""
+        return self._number
+
+    @property
+    def read_bytes(self) -> int:
+        """How many bytes were read."""
+        return self._read_bytes
 
     @property
     def has_begun(self) -> bool:

@@ -10,6 +10,7 @@ from types import TracebackType
 from keyfleet.calls.book import Call
 from keyfleet.calls.desk import CallDesk
 from keyfleet.calls.stream import CallStream
+from keyfleet.errors import StreamBroken
 from keyfleet.ledger.pieces import StreamHead
 
 __all__ = ["StreamedAnswer"]
@@ -81,10 +82,14 @@ class StreamedAnswer:
         return data
 
     def close(self) -> None:
-        """Read no more of it; the call is stopped, unless it is over. Waits for nothing."""
-        self._stream.on_change = _nothing
+        """Read no more of it; the call is stopped, unless it is over. Waits for nothing.
+
+        Whoever reads it elsewhere just then gets a StreamBroken.
+        """
         if self._leave.detach() is None:
             return
+        self._stream.end(StreamBroken("the stream was closed", attempts=self.attempts))
+        self._stream.on_change = _nothing
         _leave(self._desk, self._call)
         if self._has_told:
             self._desk.note_read(self._call, None)

@@ -67,7 +67,7 @@ class WaitWatch:
         status, workers = self._status(), self._own_workers()
         for queue, calls in queues.items():
             waiting = [call for call in calls if call.is_wanted and not call.has_begun]
-            self._end([call for call in waiting if _is_overdue(call, now_s)], _not_started)
+            self._end_late([call for call in waiting if _is_overdue(call, now_s)])
             if workers is not None and workers.has_failed():
                 self._end(waiting, _ended(workers))
             elif waiting:
@@ -89,6 +89,11 @@ class WaitWatch:
         for call in calls:
             call.unserved = make_error
             self._take_back(call)
+
+    def _end_late(self, calls: list[Call]) -> None:
+        for call in calls:
+            call.is_late = True
+        self._end(calls, _not_started)
 
     def _say_why(self, queue: str, status: FleetStatus | None, now_s: float, waited_s: float) -> None:
         if waited_s < SAY_S or now_s - self._said_s.get(queue, float("-inf")) < SAY_S:

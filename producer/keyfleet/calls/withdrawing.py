@@ -11,6 +11,7 @@ import redis
 
 from keyfleet.calls.book import Call, CallBook
 from keyfleet.ledger import JobLedger, Withdrawn
+from keyfleet.ledger import Withdrawal as Which
 
 __all__ = ["LOOK_S", "Withdrawal"]
 
@@ -44,19 +45,20 @@ class Withdrawal:
         if not self._new and (not self._held or time.monotonic() - self._looked_s < LOOK_S):
             return
         self._looked_s = time.monotonic()
-        calls, self._held = self._held, []
+        held, self._held = self._held, []
         while self._new:
-            calls.append(self._new.popleft())
-        groups: dict[tuple[str, bool], list[Call]] = {}
+            held.append(self._new.popleft())
+        calls = list(dict.fromkeys(held))
+        groups: dict[tuple[str, Which], list[Call]] = {}
         for call in calls:
-            groups.setdefault((call.queue, call.is_abandoned), []).append(call)
-        for (queue, is_abandoned), group in groups.items():
-            self._held += self._withdraw(queue, group, gives_up=is_abandoned)
+            groups.setdefault((call.queue, _which(call)), []).append(call)
+        for (queue, which), group in groups.items():
+            self._held += self._withdraw(queue, which, group)
 
-    def _withdraw(self, queue: str, calls: Sequence[Call], *, gives_up: bool) -> list[Call]:
+    def _withdraw(self, queue: str, which: Which, calls: Sequence[Call]) -> list[Call]:
         """Take calls back, and return those that have to be looked at again."""
         try:
-            found = self._ledger.withdraw(queue, [call.request.id for call in calls], gives_up=gives_up)
+            found = self._ledger.withdraw(queue, [call.request.id for call in calls], which)
         except redis.RedisError as error:
             logger.info("calls can't be taken back now (%s)", type(error).__name__)
             return list(calls)
@@ -66,12 +68,19 @@ class Withdrawal:
         """Returns whether the call has to be looked at again."""
         make_error, call.unserved = call.unserved, None
         if make_error is not None and not call.is_abandoned:
-            if state is Withdrawn.WITHDRAWN:
+            if state in (Withdrawn.WITHDRAWN, Withdrawn.SPENT):
                 call.fail(make_error())
                 call.note_withdrawn(False)
                 self._book.remove(call.request.id)
             return False  # a worker has it, or its outcome is on the way
-        call.note_withdrawn(state is Withdrawn.HELD or (state is Withdrawn.GONE and call.is_accepted))
+        may_be_sent = state in (Withdrawn.HELD, Withdrawn.SPENT) or (state is Withdrawn.GONE and call.is_accepted)
+        call.note_withdrawn(may_be_sent)
         if state is not Withdrawn.HELD:
             self._book.remove(call.request.id)
         return state is Withdrawn.HELD
+
+
+def _which(call: Call) -> Which:
+    if call.is_abandoned:
+        return Which.GIVEN_UP
+    return Which.UNPAID if call.is_late else Which.WAITING

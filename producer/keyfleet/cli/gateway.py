@@ -20,6 +20,13 @@ __all__ = ["gateway"]
 _SETTINGS = ("broker_url", "fleet", "use", "concurrency", "log_level", "max_attempts", "timeout_s")
 
 
+def _body_bytes(text: str) -> int:
+    size_bytes = parse_size_bytes(text)
+    if size_bytes < 1:
+        raise ValueError("expected a size of at least 1 byte")
+    return size_bytes
+
+
 @click.command(short_help="Serve OpenAI's API with all keys behind it.")
 @click.option(
     "--host", default="127.0.0.1", show_default=True, envvar="KEYFLEET_GATEWAY_HOST", help="Address to listen on."
@@ -55,7 +62,7 @@ _SETTINGS = ("broker_url", "fleet", "use", "concurrency", "log_level", "max_atte
     "max_body_bytes",
     metavar="SIZE",
     envvar="KEYFLEET_GATEWAY_MAX_BODY",
-    callback=options.parsed(parse_size_bytes),
+    callback=options.parsed(_body_bytes),
     help="Longest body of a request (default: 64MB).",
 )
 @click.option(

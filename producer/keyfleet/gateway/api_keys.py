@@ -33,14 +33,13 @@ class ApiKeys:
 
     @classmethod
     def find(cls, paths: Sequence[Path], env: Environment, given: Sequence[str] = ()) -> ApiKeys:
-        """The keys of all files, of the environment, and `given` ones. Raises ConfigurationError that shows none."""
-        keys = list(given)
+        """The keys of all files, of the environment, and `given` ones, those of `--api_key`. Raises ConfigurationError
+        that shows none."""
+        keys = _checked(given, "--api_key")
         for path in paths:
             keys += _keys_of(path)
         in_environment = re.split(r"[\s,]+", env.get(VARIABLE) or "")
-        keys += (key for key in in_environment if key)
-        if not all(_KEY.fullmatch(key) for key in keys):
-            raise ConfigurationError(f"{VARIABLE}: expected keys of ASCII letters, digits and signs", setting=VARIABLE)
+        keys += _checked([key for key in in_environment if key], VARIABLE)
         return cls(keys)
 
     def __len__(self) -> int:
@@ -59,6 +58,13 @@ class ApiKeys:
 
 def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
+
+
+def _checked(keys: Sequence[str], setting: str) -> list[str]:
+    if not all(_KEY.fullmatch(key) for key in keys):
+        message = f"{setting}: expected keys of ASCII letters, digits and signs, without blanks"
+        raise ConfigurationError(message, setting=setting)
+    return list(keys)
 
 
 def _keys_of(path: Path) -> list[str]:

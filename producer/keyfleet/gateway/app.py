@@ -10,6 +10,7 @@ from keyfleet.gateway.admittance import Admittance
 from keyfleet.gateway.api_keys import ApiKeys
 from keyfleet.gateway.calls import CallEndpoint
 from keyfleet.gateway.exchange import Exchange
+from keyfleet.gateway.held_bytes import HeldBytes
 from keyfleet.gateway.listings import Description, Health, Model, Models, NotFound, Readiness
 from keyfleet.gateway.place import GatewayPlace
 from keyfleet.gateway.serving_fleet import ServingFleet
@@ -34,7 +35,7 @@ class Gateway:
     def __init__(self, fleet: ServingFleet, api_keys: ApiKeys, terms: GatewayTerms | None = None) -> None:
         """The fleet stays whoever's it is, who closes it."""
         terms = terms or GatewayTerms()
-        place = self._place = GatewayPlace(fleet, Admittance(api_keys), terms)
+        place = self._place = GatewayPlace(fleet, Admittance(api_keys), terms, HeldBytes(terms.held_bytes))
         endpoints = {
             **{path: CallEndpoint(path, place) for path in CALL_PATHS},
             "/v1/models": Models(place),

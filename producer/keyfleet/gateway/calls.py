@@ -16,10 +16,11 @@ from keyfleet.calls import Answer
 from keyfleet.calls.spread_sending import SendOptions, send_parts, send_whole
 from keyfleet.calls.spreading import may_have_list, spread
 from keyfleet.errors import InvalidRequest, KeyfleetError
-from keyfleet.gateway.body import read_body, read_members
+from keyfleet.gateway.body import read_body, read_members_apart
 from keyfleet.gateway.endpoint import Endpoint
 from keyfleet.gateway.exchange import ClientGone, Exchange
 from keyfleet.gateway.failures import closing_reply, reply_to_answer, reply_to_failure
+from keyfleet.gateway.held_bytes import Holding
 from keyfleet.gateway.place import GatewayPlace
 from keyfleet.gateway.streams import pass_on
 
@@ -28,6 +29,9 @@ __all__ = ["CallEndpoint"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+MOST_INPUTS = 10_000
+"""Prompts or texts in one list, each of which may become a call. OpenAI takes 2,048 at the most."""
 
 
 class CallEndpoint(Endpoint):
@@ -46,24 +50,26 @@ class CallEndpoint(Endpoint):
         """Queue the call, however long that takes within the terms, and pass its answer on."""
         began_s = time.monotonic()
         try:
-            await self._answer_call(exchange)
+            with self._place.held.holding() as holding:
+                await self._answer_call(exchange, holding)
         finally:
             if logger.isEnabledFor(logging.DEBUG):
                 took_ms = (time.monotonic() - began_s) * 1000
                 logger.debug("POST %s: %s after %.1f ms", self._path, exchange.status or "no answer", took_ms)
 
-    async def _answer_call(self, exchange: Exchange) -> None:
+    async def _answer_call(self, exchange: Exchange, holding: Holding) -> None:
         place = self._place
         place.admittance.check(exchange.headers)
         if place.is_closing:
             raise Refused(closing_reply())
         options = self._options(exchange)
-        body = await read_body(exchange, place.terms.max_body_bytes)
-        members = read_members(body)
+        body = await read_body(exchange, place.terms.max_body_bytes, holding)
+        members = await read_members_apart(body, place.readers)
         if self._is_moderation and (named := with_default_model(members)) is not members:
             members, body = named, join_members(named)
         document = decode_object(members)
         is_stream = _is_stream(document)
+        self._check_list(document)
         try:
             if is_stream:
                 streaming = place.fleet.asend_stream(self._path, body, **options)
@@ -74,6 +80,13 @@ class CallEndpoint(Endpoint):
         except KeyfleetError as error:
             model = document.get("model")
             await exchange.reply(await reply_to_failure(error, place.fleet, model if isinstance(model, str) else ""))
+
+    def _check_list(self, document: dict[str, Any]) -> None:
+        """Raises Refused for a list of too many inputs. One of token numbers is a single input."""
+        inputs = document.get(self._list_name) if self._list_name is not None else None
+        if isinstance(inputs, list) and len(inputs) > MOST_INPUTS and not isinstance(inputs[0], int):
+            message = f"{self._list_name}: expected at most {MOST_INPUTS} in one list"
+            raise Refused(error_reply(400, message, code="too_many_inputs", param=self._list_name))
 
     def _options(self, exchange: Exchange) -> SendOptions:
         try:

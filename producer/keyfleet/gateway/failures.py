@@ -30,6 +30,9 @@ DEFAULT_RETRY_S = 5
 MOST_RETRY_S = 60
 """Bounds what clients are told to wait; the official ones wait no longer anyway."""
 
+SHUTTING_DOWN = "shutting_down"
+"""Code of calls that end with the gateway."""
+
 EXCERPT_CHARACTERS = 200
 """So much is shown of a provider's error page."""
 
@@ -58,7 +61,8 @@ async def reply_to_failure(error: KeyfleetError, fleet: ServingFleet, model: str
     if isinstance(error, JobCancelled):
         return error_reply(409, str(error), code=error.code)
     if isinstance(error, FleetClosed):
-        return closing_reply()
+        was_sent = getattr(error, "was_sent", False)
+        return _server_error(504, str(error), SHUTTING_DOWN) if was_sent else closing_reply()
     if isinstance(error, BrokerUnavailable):
         return _unavailable(str(error), "broker_unavailable", DEFAULT_RETRY_S)
     if isinstance(error, RequestFailed):
@@ -68,11 +72,13 @@ async def reply_to_failure(error: KeyfleetError, fleet: ServingFleet, model: str
 
 def closing_reply() -> Reply:
     """The gateway is about to end; where there is another, or a new one, it will answer."""
-    return _unavailable("the gateway is shutting down", "shutting_down", 1)
+    return _unavailable("the gateway is shutting down", SHUTTING_DOWN, 1)
 
 
 async def _busy(error: DeadlineExceeded, fleet: ServingFleet, model: str) -> Reply:
-    """As a provider says it whose limit is reached; the client may well try again."""
+    """As a provider says it whose limit is reached, unless nothing can work now; the client may well try again."""
+    if trouble := fleet.readiness():
+        return _unavailable(f"{error} ({trouble}); nothing was paid for it", "not_ready", DEFAULT_RETRY_S)
     why, wait_s = await asyncio.to_thread(_prospect, fleet, model)
     message = f"{error}{f' ({why})' if why else ''}; nothing was paid for it"
     headers = {"retry-after": str(wait_s)}

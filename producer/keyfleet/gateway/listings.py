@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -64,7 +63,7 @@ class Readiness(_PlaceEndpoint):
 
     async def answer(self, exchange: Exchange) -> None:
         place = self._place
-        reason = "the gateway is shutting down" if place.is_closing else await asyncio.to_thread(_readiness, place)
+        reason = "the gateway is shutting down" if place.is_closing else _readiness(place)
         if not reason:
             await exchange.reply(Reply(200, b'{"status": "ready"}', _FRESH))
             return
@@ -94,6 +93,7 @@ class NotFound(Endpoint):
 
 
 def _readiness(place: GatewayPlace) -> str:
+    """It waits for nothing, so that the event loop may ask, whatever keeps all threads waiting."""
     try:
         return place.fleet.readiness()
     except KeyfleetError as error:

@@ -1,8 +1,8 @@
 """uvicorn's HTTP/1.1 with bounds on what clients may do to it, and errors in OpenAI's shape.
 
 uvicorn waits for ever for a head, a body, and a client that takes its answer; it bounds no head; it loses the body of a
-request that asks for another protocol; and of a client that has sent several requests at once and leaves, it tells the
-last of these alone.
+request that asks for another protocol; of a client that has sent several requests at once and leaves, it tells the
+last of these alone, and of one that sends another request and leaves, nothing; and it sends HTTP/1.0 clients chunks.
 """
 
 from __future__ import annotations
@@ -16,12 +16,22 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from keyfleet.api import Reply, error_reply
-from keyfleet.gateway.terms import GatewayTerms
+from keyfleet.gateway.terms import OTHER_FILES, GatewayTerms
 
 __all__ = ["BoundedProtocol", "bounded_protocol"]
 
 MOST_HEAD_BYTES = 65_536
 """So much may come without a head, a piece of a body or a body's end coming of it: heads, trailers, extensions."""
+
+MOST_QUEUED = 4
+"""Requests behind the one that is answered with which a connection is read on, so that its end is noticed. Of more, or
+of one with a body of more than 64 kB, the rest is left with the client until it is their turn."""
+
+TOO_MANY_HEAD_S = 1.0
+"""How long the head of a request may take on a connection that is one too many (s)."""
+
+MOST_TOO_MANY = OTHER_FILES // 2
+"""Connections beyond the maximum that are told so; any more are ended unheard, before open files run out."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -34,6 +44,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._cycles: list[RequestResponseCycle] = []
+        self._is_too_many = False
         self._is_in_head = True
         self._asks_for_other = False
         self._whole_requests = 0
@@ -46,7 +57,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
-        if len(self.connections) > self.terms.max_connections:
+        too_many = len(self.connections) - self.terms.max_connections
+        if too_many > MOST_TOO_MANY:
+            transport.abort()
+            return
+        if too_many > 0:
+            self._is_too_many = True
             self.app = self.refuse
         self._expect_head()
 
@@ -118,6 +134,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self.scope["method"] = self.parser.get_method().decode("ascii")
             return
         super().on_headers_complete()
+        if self._is_too_many:
+            self.cycle.keep_alive = False
+        if self.scope["http_version"] == "1.0":
+            _end_with_connection(self.cycle)
+        if 0 < len(self.pipeline) <= MOST_QUEUED:
+            self.flow.resume_reading()
         self._cycles = [*(cycle for cycle in self._cycles if not cycle.response_complete), self.cycle]
 
     def on_message_begin(self) -> None:
@@ -151,7 +173,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _expect_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.terms.head_s, self._on_no_head)
+            wait_s = min(self.terms.head_s, TOO_MANY_HEAD_S) if self._is_too_many else self.terms.head_s
+            self._head_timer = self.loop.call_later(wait_s, self._on_no_head)
 
     def _on_no_head(self) -> None:
         self._head_timer = None
@@ -171,8 +194,8 @@ class BoundedProtocol(HttpToolsProtocol):
         left_s = self._heard_s + self.terms.body_silence_s - self.loop.time()
         if self.cycle.response_complete:
             self.transport.close()  # it was answered before its end, and has no more to say
-        elif self.flow.read_paused:
-            self._expect_body(self.terms.body_silence_s)  # it is not the client that makes a pause
+        elif self.flow.read_paused or self.pipeline:
+            self._expect_body(self.terms.body_silence_s)  # not the client makes a pause, or a call is under way
         elif left_s > 0:
             self._expect_body(left_s)
         else:
@@ -206,6 +229,23 @@ class BoundedProtocol(HttpToolsProtocol):
 def bounded_protocol(terms: GatewayTerms, refuse: ASGIApp) -> type[BoundedProtocol]:
     """The protocol's class for a server with these terms; `refuse` answers on connections that are too many."""
     return type("BoundedProtocol", (BoundedProtocol,), {"terms": terms, "refuse": staticmethod(refuse)})
+
+
+def _end_with_connection(cycle: RequestResponseCycle) -> None:
+    """HTTP/1.0 knows no chunks: there an answer of unknown length ends with its connection."""
+    send, is_unknown = cycle.send, False
+
+    async def send_plainly(message: Any) -> None:
+        nonlocal is_unknown
+        if message["type"] == "http.response.start":
+            is_unknown = all(name != b"content-length" for name, _ in message["headers"])
+            if is_unknown:
+                cycle.chunked_encoding = False
+        elif is_unknown:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.send = send_plainly  # type: ignore[method-assign]
 
 
 def _too_slow(what: str) -> Reply:

@@ -18,7 +18,7 @@ import uvicorn
 from keyfleet.errors import ConfigurationError
 from keyfleet.gateway.app import Gateway
 from keyfleet.gateway.protocol import bounded_protocol
-from keyfleet.gateway.terms import GatewayTerms
+from keyfleet.gateway.terms import OTHER_FILES, GatewayTerms
 
 __all__ = ["GatewayServer", "base_url_of", "bind", "is_loopback"]
 
@@ -34,10 +34,8 @@ INTERRUPTED = 130
 KEEP_ALIVE_S = 75
 """How long a connection may be idle. Longer than clients keep theirs, who would meet its end with their next call."""
 
-OTHER_FILES = 256
-"""Open files that are no connections of clients."""
-
-_BACKLOG_CONNECTIONS = 2048
+_BACKLOG_CONNECTIONS = 128
+"""More would only wait longer to be refused: what is accepted is counted at once."""
 
 
 class GatewayServer(uvicorn.Server):

@@ -2,7 +2,16 @@
 
 from keyfleet.ledger.codec import JobOptions, Taken
 from keyfleet.ledger.job_failures import FailureGroup, read_failures
-from keyfleet.ledger.job_record import Closing, JobFacts, JobRecord, JobState, JobTotals, ProducerWord, Withdrawn
+from keyfleet.ledger.job_record import (
+    Closing,
+    JobFacts,
+    JobRecord,
+    JobState,
+    JobTotals,
+    ProducerWord,
+    Withdrawal,
+    Withdrawn,
+)
 from keyfleet.ledger.jobs import JobLedger
 from keyfleet.ledger.queues import model_of, queue_of
 from keyfleet.ledger.transitions import Beat, Finish, Reaped, Retry, Transitions
@@ -23,6 +32,7 @@ __all__ = [
     "Retry",
     "Taken",
     "Transitions",
+    "Withdrawal",
     "Withdrawn",
     "model_of",
     "queue_of",

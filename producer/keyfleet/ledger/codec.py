@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from keyfleet.checked_json import CONTRACT_VERSION, Fields, is_count, parse_json
+from keyfleet.checked_json import CONTRACT_VERSION, STREAMS_VERSION, Fields, is_count, parse_json
 from keyfleet.contract import AttemptError, Cost, Outcome, Request
 from keyfleet.errors import MalformedEntry
 
@@ -95,7 +95,7 @@ def _dump(value: Any) -> str:
 def encode_record(request: Request, options: JobOptions) -> bytes:
     """The header as JSON, a newline, and the body."""
     header: dict[str, Any] = {
-        "v": CONTRACT_VERSION,
+        "v": STREAMS_VERSION if request.streams else CONTRACT_VERSION,
         "endpoint": request.endpoint,
         "model": request.model,
         "attempts": [options.max_attempts, options.timeout_attempts],
@@ -197,6 +197,8 @@ def encode_outcome(outcome: Outcome) -> str:
         fields["tokens"] = outcome.tokens
     if outcome.body is None:
         fields["no_body"] = True
+    if outcome.pieces:
+        fields["pieces"] = outcome.pieces
     return _dump(fields)
 
 
@@ -224,6 +226,7 @@ def decode_outcome(entry: dict[bytes, bytes]) -> Outcome:
         finished_s=fields.number("finished_s"),
         context=_context(header_text),
         request_body=request_body if newline else None,
+        pieces=fields.count("pieces", 0),
     )
 
 

@@ -8,7 +8,17 @@ from enum import Enum, IntEnum
 
 from keyfleet.ledger.job_failures import bounded_reasons
 
-__all__ = ["KEEP_JOBS_MS", "Closing", "JobFacts", "JobRecord", "JobState", "JobTotals", "ProducerWord", "Withdrawn"]
+__all__ = [
+    "KEEP_JOBS_MS",
+    "Closing",
+    "JobFacts",
+    "JobRecord",
+    "JobState",
+    "JobTotals",
+    "ProducerWord",
+    "Withdrawal",
+    "Withdrawn",
+]
 
 KEEP_JOBS_MS = 7 * 86_400_000
 """How long the record of a done job stays, unless it is told otherwise (ms)."""
@@ -34,12 +44,22 @@ class ProducerWord(Enum):
     UNKNOWN = "unknown"
 
 
+class Withdrawal(IntEnum):
+    """Which requests are to be withdrawn: none that a worker holds, and of the others all, or those alone for which
+    nothing may have been paid. Of what is given up, what a worker holds is stopped, and never started again."""
+
+    WAITING = 0
+    GIVEN_UP = 1
+    UNPAID = 2
+
+
 class Withdrawn(IntEnum):
-    """What became of a request that was to be withdrawn."""
+    """What became of a request that was to be withdrawn. `SPENT`: it was given up, and had been sent before."""
 
     GONE = -1
     HELD = 0
     WITHDRAWN = 1
+    SPENT = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from keyfleet.ledger.codec import (
     unreadable_outcome,
 )
 from keyfleet.ledger.job_failures import FAILURES_LUA
-from keyfleet.ledger.job_record import KEEP_JOBS_MS, Closing, JobFacts, ProducerWord, Withdrawn
+from keyfleet.ledger.job_record import KEEP_JOBS_MS, Closing, JobFacts, ProducerWord, Withdrawal, Withdrawn
 from keyfleet.ledger.pieces import Piece, decode_piece, is_piece
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list, queue_names_in
 from keyfleet.redis_keys import QueueKeys
@@ -162,12 +162,13 @@ class JobLedger:
             raise JobCancelled("the job was cancelled")
         return [bool(flag) for flag in accepted]
 
-    def withdraw(self, queue: str, request_ids: Sequence[str], *, gives_up: bool = False) -> list[Withdrawn]:
-        """Take requests out of `queue` that no worker holds. `gives_up`: nobody waits for them any more, so workers
-        that hold some stop their calls, and none is started again."""
+    def withdraw(
+        self, queue: str, request_ids: Sequence[str], which: Withdrawal = Withdrawal.WAITING
+    ) -> list[Withdrawn]:
+        """Take requests out of `queue` that no worker holds."""
         keys = [*queue_key_list(self._fleet, queue), self._job_key, QueueKeys(self._fleet, queue).unwanted]
         ids = [request_key(self.job_id, request_id) for request_id in request_ids]
-        return [Withdrawn(found) for found in self._withdraw(keys, [int(gives_up), *ids])]
+        return [Withdrawn(found) for found in self._withdraw(keys, [int(which), *ids])]
 
     def queue_names(self) -> list[str]:
         """All queues of the fleet, in no order."""

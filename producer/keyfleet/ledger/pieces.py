@@ -10,7 +10,10 @@ from keyfleet.checked_json import CONTRACT_VERSION, Fields
 from keyfleet.errors import MalformedEntry
 from keyfleet.ledger.codec import request_id_of
 
-__all__ = ["Piece", "StreamHead", "decode_piece", "encode_head", "is_piece"]
+__all__ = ["ACK_BYTES", "Piece", "StreamHead", "decode_piece", "encode_head", "is_piece"]
+
+ACK_BYTES = 65_536
+"""After so many bytes a worker is told how far an answer was read; it sends a few times as much ahead at most."""
 
 _PLACE = re.compile(rb"(\S+) (\d{1,15})")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from keyfleet.calls import Answer, Priority
+from keyfleet.calls import Answer, Priority, StreamedAnswer
 from keyfleet.calls.spread_sending import SendsCalls
 from keyfleet.errors import ConfigurationError
 
@@ -32,6 +32,34 @@ class CallFleet(SendsCalls, Protocol):
         job: str | None = None,
     ) -> Answer:
         """Send one call and wait for its answer."""
+        ...
+
+    def send_stream(
+        self,
+        endpoint: str,
+        body: bytes,
+        *,
+        timeout_s: float | None = None,
+        priority: Priority = "urgent",
+        max_attempts: int | None = None,
+        start_within_s: float | None = None,
+        job: str | None = None,
+    ) -> Answer | StreamedAnswer:
+        """Send one call, and get its answer as soon as it begins."""
+        ...
+
+    async def asend_stream(
+        self,
+        endpoint: str,
+        body: bytes,
+        *,
+        timeout_s: float | None = None,
+        priority: Priority = "urgent",
+        max_attempts: int | None = None,
+        start_within_s: float | None = None,
+        job: str | None = None,
+    ) -> Answer | StreamedAnswer:
+        """The same for an event loop."""
         ...
 
     def lanes(self, model: str) -> int:

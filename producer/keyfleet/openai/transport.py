@@ -7,13 +7,14 @@ import time
 from typing import Any, NoReturn
 
 from keyfleet.api.reading import FleetCall, read_call
-from keyfleet.api.replies import Refused, Reply, reply_of, reply_to_error
-from keyfleet.calls import Answer
+from keyfleet.api.replies import Refused, Reply, facts_of, reply_of, reply_to_error
+from keyfleet.calls import Answer, StreamedAnswer
 from keyfleet.calls.apart import run_apart
 from keyfleet.calls.spread_sending import halves, send_parts, send_whole, with_time_left
 from keyfleet.calls.spreading import may_have_list, spread
 from keyfleet.errors import DeadlineExceeded, KeyfleetError, RequestTooLarge
-from keyfleet.openai.fleet_source import FleetSource
+from keyfleet.openai.events import STREAM_HEADERS, FleetEvents
+from keyfleet.openai.fleet_source import CallFleet, FleetSource
 from keyfleet.openai.official import HTTP
 
 __all__ = ["AsyncFleetClient", "SyncFleetClient"]
@@ -40,11 +41,14 @@ class _SyncTransport(HTTP.BaseTransport):
     def handle_request(self, request: Any) -> Any:
         try:
             call = _call_of(request, request.read())
-            return _response(reply_of(self._send(call)), request)
+            return _answered(self._send_stream(call) if call.streams else self._send(call), call, request)
         except Refused as refused:
             return _response(refused.reply, request)
         except KeyfleetError as error:
             return _response(_reply_or_raise(error, request), request)
+
+    def _send_stream(self, call: FleetCall) -> Answer | StreamedAnswer:
+        return self._source.get().send_stream(call.endpoint, call.body, **call.options)
 
     def _send(self, call: FleetCall) -> Answer:
         fleet = self._source.get()
@@ -71,19 +75,15 @@ class _AsyncTransport(HTTP.AsyncBaseTransport):
     async def handle_async_request(self, request: Any) -> Any:
         try:
             call = _call_of(request, await request.aread())
-            return _response(reply_of(await self._send(call)), request)
+            return _answered(await (self._send_stream(call) if call.streams else self._send(call)), call, request)
         except Refused as refused:
             return _response(refused.reply, request)
         except KeyfleetError as error:
             return _response(_reply_or_raise(error, request), request)
 
     async def _send(self, call: FleetCall) -> Answer:
-        """Making the fleet imports much, `lanes` may have to start it, and lists may be long: none of this may hold up
-        the event loop."""
-        if not self._is_made:
-            await asyncio.to_thread(self._source.get)
-            self._is_made = True
-        fleet = self._source.get()
+        """`lanes` may have to start the fleet, and lists may be long: none of this may hold up the event loop."""
+        fleet = await self._fleet()
         parts = None
         if may_have_list(call.endpoint):
             parts = await asyncio.to_thread(spread, call.endpoint, call.body, fleet.lanes)
@@ -91,12 +91,29 @@ class _AsyncTransport(HTTP.AsyncBaseTransport):
             return await send_whole(fleet, call.endpoint, call.body, call.options)
         return await send_parts(fleet, call.endpoint, parts, call.options)
 
+    async def _send_stream(self, call: FleetCall) -> Answer | StreamedAnswer:
+        return await (await self._fleet()).asend_stream(call.endpoint, call.body, **call.options)
+
+    async def _fleet(self) -> CallFleet:
+        """Making it imports much, which must not hold up the event loop."""
+        if not self._is_made:
+            await asyncio.to_thread(self._source.get)
+            self._is_made = True
+        return self._source.get()
+
     async def aclose(self) -> None:
         await asyncio.to_thread(self._source.close)
 
 
 def _call_of(request: Any, body: bytes) -> FleetCall:
     return read_call(request.method, str(request.url), request.headers, body, request.extensions.get("timeout") or {})
+
+
+def _answered(answer: Answer | StreamedAnswer, call: FleetCall, request: Any) -> Any:
+    if isinstance(answer, Answer):
+        return _response(reply_of(answer), request)
+    events = FleetEvents(answer, call.endpoint)
+    return HTTP.Response(answer.status, headers={**STREAM_HEADERS, **facts_of(answer)}, stream=events, request=request)
 
 
 def _response(reply: Reply, request: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from keyfleet.sim import SimConfig, SimLatency, SimProcess
 from support.commands import Command, start_command
 from support.events import wait_until
 from support.fixtures import StartSim
+from support.gateway_process import listening
 from support.place import Place, sim_key
 
 KEYS = tuple(sim_key(name) for name in ("first", "second"))
@@ -31,16 +31,6 @@ def sim(place: Place, start_sim: StartSim) -> SimProcess:
     return sim
 
 
-def listening(command: Command) -> str:
-    """The base URL, once it listens."""
-
-    def found() -> list[str]:
-        assert command.code is None, command.stderr
-        return re.findall(r"listening on (\S+) ", command.stdout)
-
-    return wait_until(found, "the gateway listens")[0]
-
-
 @pytest.fixture
 def gateway(place: Place, sim: SimProcess) -> Command:
     return place.start("gateway", "--port", "0", "--api-key-file", "api-keys.txt")
@@ -52,23 +42,27 @@ def client(gateway: Command) -> Iterator[official.OpenAI]:
         yield client
 
 
-def test_whatever_the_official_client_sends_is_answered_with_all_keys(
-    client: official.OpenAI, sim: SimProcess, gateway: Command, place: Place
-) -> None:
-    chat = client.chat.completions.with_raw_response.create(model="m", messages=[{"role": "user", "content": "Hi"}])
-    assert chat.parse().choices[0].message.content == "Hi"
-    assert chat.headers["x-keyfleet-key"] in ("first", "second")
-    assert chat.headers["x-keyfleet-attempts"] == "1"
-    texts = [f"text {number}" for number in range(40)]
-    completion = client.completions.create(model="m", prompt=texts, max_tokens=3)
-    assert [(choice.index, choice.text) for choice in completion.choices] == list(enumerate(texts))
-    embeddings = client.embeddings.create(model="m", input=texts)
-    assert [one.index for one in embeddings.data] == list(range(40))
-    moderation = client.moderations.create(input=["a", "b", "c"])
-    assert len(moderation.results) == 3
-    assert client.responses.create(model="m", input="Hi").output_text == "Hi"
-    keys = sim.stats()["keys"]
-    assert all(keys[key.name]["requests"] > 5 for key in KEYS)
+def test_whatever_the_official_client_sends_is_answered_with_all_keys(place: Place, start_sim: StartSim) -> None:
+    limited = tuple(sim_key(key.name, "30/minute") for key in KEYS)  # less for each than all calls together
+    sim = start_sim(SimConfig(keys=limited))
+    place.write_keys(sim, limited)
+    gateway = place.start("gateway", "--port", "0")
+    with official.OpenAI(base_url=listening(gateway), api_key="any", max_retries=0) as client:
+        chat = client.chat.completions.with_raw_response.create(model="m", messages=[{"role": "user", "content": "Hi"}])
+        assert chat.parse().choices[0].message.content == "Hi"
+        assert chat.headers["x-keyfleet-key"] in ("first", "second")
+        assert chat.headers["x-keyfleet-attempts"] == "1"
+        texts = [f"text {number}" for number in range(40)]
+        completion = client.completions.create(model="m", prompt=texts, max_tokens=3)
+        assert [(choice.index, choice.text) for choice in completion.choices] == list(enumerate(texts))
+        embeddings = client.embeddings.create(model="m", input=texts)
+        assert [one.index for one in embeddings.data] == list(range(40))
+        moderation = client.moderations.create(input=["a", "b", "c"])
+        assert len(moderation.results) == 3
+        assert client.responses.create(model="m", input="Hi").output_text == "Hi"
+    stats = sim.stats()
+    assert stats["over_limit"] == 0
+    assert all(stats["keys"][key.name]["requests"] > 10 for key in limited)
 
     gateway.signal(signal.SIGTERM)
     assert gateway.wait() == 0, gateway.stderr

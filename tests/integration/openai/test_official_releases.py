@@ -13,7 +13,7 @@ from keyfleet.sim import SimConfig
 from support import official_program
 from support.commands import run_command
 from support.fixtures import StartSim
-from support.official_releases import NEWEST, RELEASES, release_path
+from support.official_releases import NEWEST, RELEASES, cache_directory, release_path
 from support.place import Place, sim_key
 
 KEYS = tuple(sim_key(name, "2000/1 second", tokens="1000000/1 second") for name in "ab")
@@ -43,9 +43,7 @@ def ends_of_program(release: str, cache: Path, place: Place, start_sim: StartSim
 def test_the_official_client_works_as_it_is(
     release: str, pytestconfig: pytest.Config, place: Place, start_sim: StartSim
 ) -> None:
-    cache = pytestconfig.cache
-    assert cache is not None
-    ends = ends_of_program(release, cache.mkdir("openai-releases"), place, start_sim)
+    ends = ends_of_program(release, cache_directory(pytestconfig), place, start_sim)
     assert list(ends) == [check.__name__ for check in official_program.CHECKS]
     failed = {name: error for name, error in ends.items() if error}
     assert not failed, "\n".join(f"{name}:\n{error}" for name, error in failed.items())

@@ -38,7 +38,7 @@ class LongAnswer(ScriptedServer):
         for _ in range(EVENTS):
             connection.sendall(b"%x\r\n%s\r\n" % (len(event), event))
             self.sent_events += 1
-        connection.sendall(b"0\r\n\r\n")
+        connection.sendall(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
 
     def has_come_to_rest(self) -> bool:
         """Whether nothing was sent for a while."""

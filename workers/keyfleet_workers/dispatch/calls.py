@@ -137,7 +137,7 @@ class CallRunner:
             told = replace(verdict, message=without_request(verdict.message, body))
         self.health.note(told, sent_on, looked_s, pack.first.key if answer is not None else None)
         if ongoing.has_begun:
-            return self._conclusions.end_stream(queue, pack, verdict, answer)
+            return self._conclusions.end_stream(queue, pack, verdict, answer, ongoing.pieces)
         # Nor does one request's error show what another one says.
         return self._conclusions.conclude(queue, pack, told if shared else verdict, answer, shared)
 

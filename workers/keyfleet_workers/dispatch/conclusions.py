@@ -93,12 +93,13 @@ class Conclusions:
             self._delivery.put(queue, Finish(taken.key, taken.token, stopped(taken)), taken.record)
         return "stopped"
 
-    def end_stream(self, queue: str, pack: Pack, verdict: Verdict, answer: Answer | None) -> str:
-        """An answer that came in pieces is over. It isn't asked for again: its caller has had a part of it."""
+    def end_stream(self, queue: str, pack: Pack, verdict: Verdict, answer: Answer | None, pieces: int) -> str:
+        """An answer that came in `pieces` is over. It isn't asked for again: its caller has had a part of it."""
         taken = pack.first
         if verdict.kind is VerdictKind.SUCCESS and answer is not None:
             part = Part(b"", tokens_used(verdict.document))
-            self._delivery.put(queue, Finish(taken.key, "", success(taken, part, answer, self._key_name)), taken.record)
+            whole = replace(success(taken, part, answer, self._key_name), pieces=pieces)
+            self._delivery.put(queue, Finish(taken.key, "", whole), taken.record)
             return "succeeded"
         attempts = (*taken.attempts, broken_off(verdict, answer, self._key_name))
         outcome = failure(taken, attempts, verdict, None, self._key_name)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keyfleet.clock import elapsed_s
-from keyfleet.ledger.pieces import StreamHead
-from keyfleet.ledger.transitions import UNKNOWN, OutgoingPiece
+from keyfleet.ledger.pieces import ACK_BYTES, StreamHead
+from keyfleet.ledger.transitions import LEASE_PASSED, OutgoingPiece
 from keyfleet_workers.provider.ongoing_call import OngoingCall
 
 __all__ = ["ALIVE_S", "WINDOW_BYTES", "OutgoingStream", "StreamRefused"]
@@ -26,8 +26,9 @@ ALIVE_S = 2.0
 ASK_S = 0.02
 """Interval of asking how far a slow caller has read (s)."""
 
-UNKNOWN_GRACE_S = 5.0
-"""So long a request may be missing in the ledger: after the server lost its last seconds, workers put it back (s)."""
+REFUSED_GRACE_S = 3.0
+"""So long a request, or its caller, may be unknown: after the server lost its last seconds they make themselves known
+again (s)."""
 
 
 class StreamRefused(Exception):
@@ -64,8 +65,8 @@ class OutgoingStream:
         self._sent = _Sent()
         self._is_full = False
         self._is_refused = False
-        self._asked_s = elapsed_s()
-        self._unknown_s: float | None = None
+        self._asked_s = self._spoke_s = elapsed_s()
+        self._refused_s: float | None = None
 
     def put(self, event: bytes) -> None:
         """Pass an event on, once there is room for it. Raises StreamRefused."""
@@ -80,13 +81,14 @@ class OutgoingStream:
             self._waiting_bytes += len(event)
         self._wake()
 
-    def finish(self) -> None:
-        """Wait until all was passed on. Raises StreamRefused."""
+    def finish(self) -> int:
+        """Wait until all was passed on; returns the number of the last piece. Raises StreamRefused."""
         with self._changed:
             while (self._waiting or self._piece) and not self._is_over:
                 self._changed.wait(ALIVE_S)
             if self._is_over:
                 raise StreamRefused
+            return self._sent.number
 
     @property
     def _is_over(self) -> bool:
@@ -95,39 +97,38 @@ class OutgoingStream:
     def _has_no_room(self, size_bytes: int) -> bool:
         piece_bytes = len(self._piece.body) if self._piece else 0
         outstanding = self._waiting_bytes + piece_bytes + self._sent.size_bytes - self._sent.read_bytes
-        return outstanding > 0 and outstanding + size_bytes > WINDOW_BYTES
+        return outstanding >= ACK_BYTES and outstanding + size_bytes > WINDOW_BYTES
 
     def next_piece(self, now_s: float) -> OutgoingPiece | None:
         """What is to be sent now; the same again until it is `noted`. None: nothing."""
         with self._changed:
             if self._piece is None and self._waiting:
                 self._piece = self._new_piece(self._joined())
-            if self._piece is not None:
-                self._asked_s = now_s
-                return self._piece
-            silent_s = now_s - self._asked_s
-            if silent_s >= ALIVE_S and self._sent.number:
+            elif self._piece is None and self._sent.number and now_s - self._spoke_s >= ALIVE_S:
                 self._piece = self._new_piece(b"")
-            elif silent_s < (ASK_S if self._is_full else ALIVE_S):
+            if self._piece is not None:
+                self._asked_s = self._spoke_s = now_s
+                return self._piece
+            if now_s - self._asked_s < (ASK_S if self._is_full else ALIVE_S):
                 return None
             self._asked_s = now_s
-            return self._piece or OutgoingPiece(self._key, self._token)
+            return OutgoingPiece(self._key, self._token)
 
     def note(self, standing: int, now_s: float) -> bool:
         """How the last piece was received; returns whether more waits to be sent."""
         with self._changed:
             if standing >= 0:
                 self._received(standing)
-            elif standing != UNKNOWN or now_s - (self._unknown_s or now_s) > UNKNOWN_GRACE_S:
+            elif standing == LEASE_PASSED or now_s - (self._refused_s or now_s) > REFUSED_GRACE_S:
                 self._is_refused = True
                 self._ongoing.stop()
-            elif self._unknown_s is None:
-                self._unknown_s = now_s
+            elif self._refused_s is None:
+                self._refused_s = now_s
             self._changed.notify_all()
             return bool(self._waiting) and not self._is_refused
 
     def _received(self, read_bytes: int) -> None:
-        self._unknown_s = None
+        self._refused_s = None
         self._sent.read_bytes = max(self._sent.read_bytes, read_bytes)
         if self._piece is not None:
             self._sent.number = self._piece.number

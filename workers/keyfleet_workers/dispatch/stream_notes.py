@@ -13,7 +13,9 @@ __all__ = ["StreamNotes"]
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _ERROR = re.compile(rb'"error"\s*:\s*[{"\[]|"type"\s*:\s*"error"')
-_END = re.compile(rb'data:\s*\[DONE\]|"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|message_stop)"')
+_END = re.compile(
+    rb'^data:\s*\[DONE\]|"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|message_stop)"', re.MULTILINE
+)
 
 
 class StreamNotes:

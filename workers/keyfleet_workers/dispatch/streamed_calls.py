@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from keyfleet.clock import elapsed_s
+from keyfleet.config import Provider
 from keyfleet.ledger import Taken
 from keyfleet.ledger.pieces import StreamHead
 from keyfleet.server_sent_events import data_of
@@ -20,6 +21,12 @@ from keyfleet_workers.provider.stream_usage import asking_for_usage
 from keyfleet_workers.provider.verdict import CallFailure
 
 __all__ = ["StreamedCalls"]
+
+LAST_WORDS_S = 0.2
+"""How long the connection's own end may take behind the last event (s): with it, the connection can be used again."""
+
+_SAY_THEIR_END: frozenset[Provider] = frozenset({"openai", "azure"})
+"""Whose streams of text end with an event that says so."""
 
 
 class StreamedCalls:
@@ -56,23 +63,35 @@ class StreamedCalls:
     def _pass_on(
         self, queue: str, taken: Taken, stream: EventStream, notes: StreamNotes, ongoing: OngoingCall
     ) -> Answer:
-        with (
-            self._pieces.stream(queue, taken.key, taken.token, self._head(taken, stream), ongoing) as outgoing,
-            suppress(StreamRefused),
-        ):
-            for event in stream.events():
-                is_wanted = notes.look(event)
-                if not ongoing.has_begun and not data_of(event):
-                    continue  # a comment, which says no more than that the provider lives
-                if notes.error is not None and not ongoing.has_begun:
-                    return self._answer(stream, notes.error)
-                if is_wanted:
-                    ongoing.has_begun = True
-                    outgoing.put(self._shown(event, notes))
-            outgoing.finish()
-        if ongoing.is_stopped or not ongoing.has_begun or not (notes.is_ended or stream.is_delimited):
+        head = self._head(taken, stream)
+        with self._pieces.stream(queue, taken.key, taken.token, head, ongoing) as outgoing, suppress(StreamRefused):
+            try:
+                for event in stream.events():
+                    is_wanted = notes.look(event)
+                    if not ongoing.has_begun and not data_of(event):
+                        continue  # a comment, which says no more than that the provider lives
+                    if notes.error is not None and not ongoing.has_begun:
+                        return self._answer(stream, notes.error)
+                    if is_wanted:
+                        ongoing.has_begun = True
+                        outgoing.put(self._shown(event, notes))
+                    if notes.is_ended:
+                        ongoing.has_no_patience(LAST_WORDS_S)
+            except CallFailed:
+                if not notes.is_ended:
+                    raise
+            finally:
+                ongoing.pieces = outgoing.finish()  # also what came before it broke off
+        is_ended = notes.is_ended or notes.error is not None
+        if not is_ended and not self._is_whole(taken, stream, ongoing):
             raise CallFailed(CallFailure.CUT_OFF, "the stream ended before its end", stream.written_s)
         return self._answer(stream, notes.error or notes.document)
+
+    def _is_whole(self, taken: Taken, stream: EventStream, ongoing: OngoingCall) -> bool:
+        """Whether a stream that doesn't say where it ends was read to its end, as far as that can be told."""
+        path = taken.endpoint.partition("?")[0].rstrip("/")
+        must_say = self._binding.provider in _SAY_THEIR_END and path.endswith(("/completions", "/responses"))
+        return ongoing.has_begun and stream.is_delimited and not ongoing.is_stopped and not must_say
 
     def _head(self, taken: Taken, stream: EventStream) -> StreamHead:
         request_id = stream.headers.get(REQUEST_ID)

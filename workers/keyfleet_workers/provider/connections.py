@@ -87,8 +87,11 @@ class _FreshConnections(HTTPConnectionPool):
         return connection
 
     def _put_conn(self, conn: Any) -> None:
+        ongoing: OngoingCall | None = getattr(_call, "ongoing", None)
         if conn is not None:
             conn.idle_since_s = elapsed_s()
+            if ongoing is not None:
+                ongoing.leaves(conn.sock)
         super()._put_conn(conn)
 
 

@@ -4,14 +4,20 @@
 -- KEYS[1..9]  the queue (queue.lua)
 -- KEYS[10]    the job's hash: `accepted` is the number of its requests
 -- KEYS[11]    unwanted, the channel by which workers hear of requests in their hands that nobody waits for any more
--- ARGV[1]     gives_up 0|1: nobody waits for them any more, so one that a worker holds is stopped, and never started again
+-- ARGV[1]     0: all that no worker holds
+--             1: nobody waits for them any more, so one that a worker holds is stopped, and never started again
+--             2: those alone that were never sent, as far as attempts tell
 -- then ARGV   request ids, all of that job
--- Returns     per request 1 when it was withdrawn, 0 when a worker holds it, -1 when it is not in the ledger
+-- Returns     per request 1 when it was withdrawn (where it is given up 2 if it had been sent before), 0 when a worker
+--             holds it or it is not to be withdrawn, -1 when it is not in the ledger
 local withdrawn, count = {}, 0
 for at = 2, #ARGV do
   local request = ARGV[at]
+  local is_spent = redis.call('HEXISTS', ATTEMPTS, request) == 1
   if redis.call('HEXISTS', REQUESTS, request) == 0 then
     withdrawn[at - 1] = -1
+  elseif ARGV[1] == '2' and is_spent then
+    withdrawn[at - 1] = 0
   elseif redis.call('HEXISTS', LEASES, request) == 1 then
     withdrawn[at - 1] = 0
     if ARGV[1] == '1' then
@@ -20,7 +26,7 @@ for at = 2, #ARGV do
     end
   else
     forget(request)
-    withdrawn[at - 1] = 1
+    withdrawn[at - 1] = ARGV[1] == '1' and is_spent and 2 or 1
     count = count + 1
   end
 end
