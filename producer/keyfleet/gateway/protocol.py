@@ -23,6 +23,10 @@ __all__ = ["BoundedProtocol", "bounded_protocol"]
 MOST_HEAD_BYTES = 65_536
 """So much may come without a head, a piece of a body or a body's end coming of it: heads, trailers, extensions."""
 
+LAST_REQUESTS_S = 0.5
+"""How long a server that ends still hears what clients have sent by then, or are just sending, on idle connections (s):
+to these a closed connection doesn't tell whether their call was taken."""
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. `terms` and `refuse` are set by `bounded_protocol`."""
@@ -43,6 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
@@ -51,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._head_timer, self._body_timer, self._write_timer):
+        for timer in (self._head_timer, self._body_timer, self._write_timer, self._end_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -135,6 +140,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._whole_requests += 1
         self._is_in_head = True
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """The server ends: so does the connection, with the answer under way, or soon where there is none. May be told
+        again and again."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            super().shutdown()
+        elif self._end_timer is None:
+            self._end_timer = self.loop.call_later(LAST_REQUESTS_S, super().shutdown)
 
     def pause_writing(self) -> None:
         super().pause_writing()
