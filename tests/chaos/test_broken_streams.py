@@ -33,7 +33,7 @@ SHORT_BYTES = 600
 """One of so many takes some two seconds."""
 
 FROZEN_S = 2.0
-"""For so long the broker stands still: longer than a worker may be silent in that test (s)."""
+"""For so long the broker stands still: twice as long as a worker may be silent in that test (s)."""
 
 PROGRAM = """
 import openai
@@ -191,7 +191,7 @@ def test_streams_go_on_when_the_broker_was_killed_and_started_again(
     assert by_status(shared) == {"200": 7}
 
 
-def test_streams_go_on_when_the_broker_stood_still_for_longer_than_a_worker_may_be_silent(
+def test_streams_go_on_when_the_broker_stood_still_for_longer_than_workers_and_callers_may_be_silent(
     start: Callable[[int], SharedFleet],
     broker: BreakableServer,
     make_fleet: MakeFleet,
@@ -201,6 +201,7 @@ def test_streams_go_on_when_the_broker_stood_still_for_longer_than_a_worker_may_
     shared = start(SHORT_BYTES)
     shared.start_workers()
     readers = Readers(make_fleet(shared.broker.url), 6)
+    shared.age_callers()  # who may be silent for much longer than is waited here
     broker.freeze()
     threading.Event().wait(FROZEN_S)  # time itself is what is tested here
     broker.wake()

@@ -88,7 +88,8 @@ def kill_a_worker(shared: SharedFleet) -> None:
     """Kill one of the workers that one supervisor has started, while it has calls in flight."""
     (supervisor, *_) = shared.place.pids("-m keyfleet worker --all")
     wait_until(
-        lambda: all(key["in_flight"] > 3 for key in shared.sim.stats()["keys"].values()), "both keys have calls in flight"
+        lambda: all(key["in_flight"] > 3 for key in shared.sim.stats()["keys"].values()),
+        "both keys have calls in flight",
     )
     signal_all(children_of(supervisor)[:1], signal.SIGKILL)
 
@@ -139,7 +140,6 @@ def test_gateways_side_by_side_lose_only_what_the_killed_one_had_in_hand(
 
     callers, stats = load.callers, shared.sim.stats()
     most_in_flight = max(key["in_flight_peak"] for key in stats["keys"].values())
-    print(stats, callers.counts(), [(g, callers.at(g, h)) for g in range(3) for h in ("answered", "cut off", "unreached", "closing")])
     assert_every_call_has_its_own_end(callers, most_in_flight)
     assert callers.at(KILLED, "cut off") > 0
     assert callers.at(RESTARTED, "cut off") == callers.at(UNTOUCHED, "cut off") == 0

@@ -12,6 +12,7 @@ from keyfleet_workers.dispatch import outgoing_stream
 from keyfleet_workers.dispatch.outgoing_stream import (
     ALIVE_S,
     ASK_S,
+    SILENCE_GRACE_S,
     UNKNOWN_GRACE_S,
     WINDOW_BYTES,
     OutgoingStream,
@@ -119,25 +120,32 @@ def test_while_the_provider_is_silent_the_caller_hears_that_the_worker_lives(cas
     assert case.next(110.0 + ALIVE_S) == OutgoingPiece("job:1", "token", 2)
 
 
-@pytest.mark.parametrize("standing", [NOBODY_WAITS, LEASE_PASSED])
-def test_where_nobody_takes_it_the_call_is_stopped(case: StreamCase, standing: int) -> None:
+def test_where_another_worker_has_the_request_the_call_is_stopped(case: StreamCase) -> None:
     case.fill()
     thread, ends = case.put_apart(b"more")
-    case.stream.note(standing, 100.0)
+    case.stream.note(LEASE_PASSED, 100.0)
     thread.join(10)
     assert (ends, case.ongoing.is_stopped) == (["refused"], True)
     with pytest.raises(StreamRefused):
         case.stream.finish()
 
 
-def test_a_request_that_the_server_has_lost_has_some_seconds_to_be_put_back(case: StreamCase) -> None:
+@pytest.mark.parametrize(("standing", "grace_s"), [(UNKNOWN, UNKNOWN_GRACE_S), (NOBODY_WAITS, SILENCE_GRACE_S)])
+def test_after_an_absence_of_the_server_others_have_some_seconds_to_make_good_what_it_lost(
+    case: StreamCase, standing: int, grace_s: float
+) -> None:
     case.stream.put(b"a")
     first = case.next()
-    case.stream.note(UNKNOWN, 100.0)
+    case.stream.note(standing, 100.0)
     assert case.next() is first
-    case.stream.note(UNKNOWN, 100.0 + UNKNOWN_GRACE_S / 2)
+    case.stream.note(standing, 100.0 + grace_s / 2)
+    case.stream.note(0, 100.0 + grace_s)
+    case.stream.put(b"b")
+    assert case.next().body == b"b"
+    case.stream.note(standing, 200.0)
+    case.stream.note(standing, 200.0 + grace_s / 2)
     assert not case.ongoing.is_stopped
-    case.stream.note(UNKNOWN, 100.1 + UNKNOWN_GRACE_S)
+    case.stream.note(standing, 200.1 + grace_s)
     assert case.ongoing.is_stopped
 
 

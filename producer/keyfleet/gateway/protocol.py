@@ -23,6 +23,9 @@ __all__ = ["BoundedProtocol", "bounded_protocol"]
 MOST_HEAD_BYTES = 65_536
 """So much may come without a head, a piece of a body or a body's end coming of it: heads, trailers, extensions."""
 
+MOST_BEHIND = 4
+"""So many requests may come behind one that is not answered yet before no more is read."""
+
 LAST_REQUESTS_S = 0.5
 """How long a server that ends still hears what clients have sent by then, or are just sending, on idle connections (s):
 to these a closed connection doesn't tell whether their call was taken."""
@@ -123,6 +126,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.scope["method"] = self.parser.get_method().decode("ascii")
             return
         super().on_headers_complete()
+        if len(self.pipeline) <= MOST_BEHIND:
+            self.flow.resume_reading()  # uvicorn stops at the first one, and wouldn't hear its client leave
         self._cycles = [*(cycle for cycle in self._cycles if not cycle.response_complete), self.cycle]
 
     def on_message_begin(self) -> None:
@@ -155,6 +160,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._end_timer is not None:
+            super().shutdown()
         if self.transport.get_write_buffer_size():
             self._expect_reader()
 

@@ -41,13 +41,14 @@ _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer. Times are on the monotonic clock."""
+    """An HTTP answer. Times are on the monotonic clock; `begun_s` is when the head of a streamed one was there."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     written_s: float
     finished_s: float
+    begun_s: float | None = None
 
 
 class CallFailed(Exception):
