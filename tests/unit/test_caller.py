@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from keyfleet.calls import CallDesk
 from keyfleet.calls.admission import QUICK_BYTES
 from keyfleet.calls.book import Call
 from keyfleet.calls.caller import Caller
+from keyfleet.calls.desks import CallDesks
 from keyfleet.calls.terms import CallTerms
 from keyfleet.errors import FleetClosed, InvalidRequest
 from support.desk_case import BODY, CHAT, DeskCase
@@ -29,7 +32,7 @@ class CallerCase(DeskCase):
 
     def __init__(self, stand_in: StandIn, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(stand_in, directory)
-        self.caller = Caller(lambda name: self.desk)
+        self.caller = Caller(lambda: cast(CallDesks, self))
         self.threads: list[threading.Thread] = []
         begin = self.desk.begin
 
@@ -40,6 +43,11 @@ class CallerCase(DeskCase):
             return call
 
         monkeypatch.setattr(self.desk, "begin", noted_begin)
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[CallDesk]:
+        """As desks of which there is one."""
+        yield self.desk
 
     async def call(self, body: bytes, terms: CallTerms | None = None) -> bool:
         """Make a call; returns whether it was begun on the event loop's own thread."""
