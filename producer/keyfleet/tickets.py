@@ -46,7 +46,7 @@ def make_app(broker_url: str, fleet: str, name: str = "keyfleet") -> Celery:
         task_create_missing_queues=True,
         task_default_delivery_mode="transient",
         task_publish_retry=False,  # the ledger is the truth: the reaper replaces a ticket that could not be sent
-        # Flower asks for them every few seconds. Sent to nobody, they took a third of workers' time for single calls.
+        # Flower asks for them every few seconds. Sent to nobody, they took a third of a worker's time for one call.
         worker_send_task_events=False,
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -72,6 +73,7 @@ class Provider:
         self.headers: dict[str, str] = {"x-request-id": "req-1"}
         self.error: Exception | None = None
         self.latency_s = 1.0
+        self.lasts_s = 30.0
         self.written_after_s = 0.0
         self.sent: list[tuple[str, bytes, float]] = []
         self.models: list[str | None] = []
@@ -95,6 +97,19 @@ class Provider:
             raise self.error
         body = json.dumps(self.document).encode() if self.body is None else self.body
         return Answer(self.status, self.headers, body, written_s, self._clock.now_s)
+
+    def stream(self, ongoing: OngoingCall, on_begun: Callable[[Answer], None]) -> Answer:
+        """The answer begins after `latency_s`, and lasts for `lasts_s`; then it ends, or breaks off with the error."""
+        written_s = self._clock.now_s
+        self._clock.now_s += self.latency_s
+        begun_s = self._clock.now_s
+        ongoing.has_begun = True
+        on_begun(Answer(self.status, self.headers, b"", written_s, begun_s, begun_s))
+        self._clock.now_s += self.lasts_s
+        if self.error is not None:
+            raise self.error
+        document = json.dumps(self.document).encode()
+        return Answer(self.status, self.headers, document, written_s, self._clock.now_s, begun_s)
 
 
 class Outputs:
@@ -142,10 +157,12 @@ class CallCase:
         self.grant = Grant(Quota("quota", limits), 5000, clock.now_s, left, foreign)
         self.attempts: tuple[AttemptError, ...] = ()
         self.streams = False
-        self.stream_breaks: Exception | None = None
-        """What ends an answer in its midst."""
         self.options = JobOptions()
         self.cost_images = 0
+        self.streams = False
+        self.at_beginning: tuple[list[Correction], list[Settlement]] | None = None
+        """What was corrected and charged when a streamed answer had begun."""
+        self.on_begun: Callable[[], None] = lambda: None
         delivery = cast(Delivery, self)
         learner = cast(LimitLearner, self)
         if learns_on is not None:
@@ -185,6 +202,26 @@ class CallCase:
             raise self.storage_error
         self.corrected += corrections
 
+    # As what makes streamed calls.
+    def call(
+        self,
+        queue: str,
+        taken: Taken,
+        read_timeout_s: float,
+        ongoing: OngoingCall,
+        on_begun: Callable[[Answer], None],
+    ) -> Answer:
+        if self.provider.status != 200:
+            return self.provider.post(taken.endpoint, taken.body, read_timeout_s=read_timeout_s, ongoing=ongoing)
+
+        def note_begun(head: Answer) -> None:
+            on_begun(head)
+            self.counts.wait_for_answers()
+            self.at_beginning = (list(self.corrected), list(self.settled))
+            self.on_begun()
+
+        return self.provider.stream(ongoing, note_begun)
+
     # As holds, ramps, what learns limits, and the ledger.
     def set(self, scope: str, state: KeyState, reason: str, rest_ms: int | None) -> bool:
         self.rests.append((scope, f"{state.value}: {reason}", rest_ms))
@@ -211,14 +248,6 @@ class CallCase:
     def lose_model(self, queue: str, key_name: str, rest_ms: int, *, alone_ms: int = 0) -> bool:
         self.left_alone_ms.append(alone_ms)
         return self.other_keys_serve
-
-    # As streamed calls.
-    def call(self, queue: str, taken: Taken, read_timeout_s: float, ongoing: OngoingCall) -> Answer:
-        answer = self.provider.post(taken.endpoint, taken.body, read_timeout_s=read_timeout_s, ongoing=ongoing)
-        ongoing.has_begun = answer.status == 200
-        if self.stream_breaks is not None:
-            raise self.stream_breaks
-        return answer
 
     @property
     def taken(self) -> Taken:

@@ -73,6 +73,8 @@ class ChunkCase:
         self.not_first = 0
         self.hold_calls = threading.Event()
         self.hold_calls.set()
+        self.streams = False
+        """Whether answers begin at once, and last as long as calls are held."""
         self.on_take: Callable[[], None] = lambda: None
         self.executor = ThreadPoolExecutor(slots)
         models = {QUEUE: ModelSettings(ModelLimits(parse_limits(["9/minute"])))}
@@ -120,6 +122,8 @@ class ChunkCase:
         return self.is_first
 
     def run(self, queue: str, pack: Pack, grant: Grant, counts: ChunkCounts) -> None:
+        if self.streams:
+            counts.note_beginning(pack.first.key)
         self.hold_calls.wait(30.0)
         self.called += [taken.key for taken in pack.members]
         self._end(pack, counts, "succeeded")
@@ -132,7 +136,7 @@ class ChunkCase:
         for taken in pack.members:
             self.held.drop(QUEUE, taken.key, taken.token)
         self.slots.release()
-        counts.end(how, len(pack.members))
+        counts.end(how, len(pack.members), pack.first.key)
 
     def count(self, how: str) -> None:
         self.counted.append(how)

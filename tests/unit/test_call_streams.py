@@ -199,6 +199,23 @@ def test_a_worker_that_is_silent_for_long_counts_as_lost(case: StreamCase, monke
     wait_until(lambda: case.is_stopped(call), "whoever still has it is told to stop")
 
 
+def test_silence_that_this_process_or_the_broker_stood_still_for_is_not_the_workers(
+    case: StreamCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = case.begin_stream()
+    case.piece(call, 1, b"a")
+    parts = iter(case.read(call))
+    assert next(parts) == b"a"
+    monkeypatch.setattr(replies, "DEAF_S", 0.0)
+    monkeypatch.setattr(replies, "STREAM_SILENT_S", replies.BLOCK_MS / 2000)  # which each look at the stream outlasts
+    looks = iter(range(3))
+    monkeypatch.setattr(case.desk, "_also_look", lambda: next(looks, None))
+    wait_until(lambda: next(looks, None) is None, "it was looked at more than once")
+    case.piece(call, 2, b"b")
+    case.end(call)
+    assert list(parts) == [b"b"]
+
+
 def test_one_that_the_server_has_lost_is_never_sent_again(case: StreamCase) -> None:
     call = case.begin_stream()
     case.piece(call, 1, b"a")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from keyfleet.calls import CallDesk
 from keyfleet.calls.admission import QUICK_BYTES
 from keyfleet.calls.book import Call
 from keyfleet.calls.caller import Caller
-from keyfleet.calls.desk import CallDesk
 from keyfleet.calls.desks import CallDesks
 from keyfleet.calls.terms import CallTerms
 from keyfleet.errors import FleetClosed, InvalidRequest
@@ -32,7 +32,7 @@ class CallerCase(DeskCase):
 
     def __init__(self, stand_in: StandIn, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(stand_in, directory)
-        self.caller = Caller(lambda: cast("CallDesks", self))
+        self.caller = Caller(lambda: cast(CallDesks, self))
         self.threads: list[threading.Thread] = []
         begin = self.desk.begin
 
@@ -46,7 +46,7 @@ class CallerCase(DeskCase):
 
     @contextmanager
     def of(self, name: str) -> Iterator[CallDesk]:
-        """The same desk whatever the job is called."""
+        """As desks of which there is one."""
         yield self.desk
 
     async def call(self, body: bytes, terms: CallTerms | None = None) -> bool:

@@ -41,7 +41,7 @@ def test_the_usage_that_it_tells_settles_the_reservation(clock: CallClock) -> No
 
 @pytest.mark.parametrize("failure", [CallFailure.CUT_OFF, CallFailure.TIMED_OUT])
 def test_one_that_breaks_off_fails_for_good(case: CallCase, failure: CallFailure) -> None:
-    case.stream_breaks = CallFailed(failure, "it broke", case.clock.now_s)
+    case.provider.error = CallFailed(failure, "it broke", case.clock.now_s)
     case.run()
     (finish,) = case.results()
     assert isinstance(finish, Finish)

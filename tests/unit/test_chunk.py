@@ -88,6 +88,20 @@ def test_while_a_first_answer_is_awaited_one_call_goes_out_and_others_may_have_t
     assert case.waits.current() == {}
 
 
+def test_a_first_answer_that_is_streamed_is_awaited_until_it_begins(case: ChunkCase) -> None:
+    case.cautious, case.streams = [True, False], True
+    case.takes = [take_result([1], left=9), [2, 3]]
+    case.hold_calls.clear()
+    said: list[str] = []
+    thread = threading.Thread(target=lambda: said.append(case.serve(10)), daemon=True)
+    thread.start()
+    wait_until(lambda: len(case.asked) == 2, "more is taken")
+    assert (case.resumed, case.called) == (1, [])
+    case.hold_calls.set()
+    thread.join(10)
+    assert said == ["3 succeeded"]
+
+
 def test_where_another_workers_call_is_the_first_nothing_is_taken(case: ChunkCase) -> None:
     case.cautious, case.is_first = [True], False
     assert case.serve(10) == "nothing to do"

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -299,6 +299,8 @@ def test_a_call_is_given_up_though_its_client_had_sent_another_behind_it() -> No
             line.post()
             line.post()
             wait_until(lambda: fleet.sent, "the first call is sent")
+            (connection,) = cast("set[BoundedProtocol]", gateway.server.server_state.connections)
+            wait_until(lambda: connection.pipeline, "the second one has come")
         wait_until(lambda: fleet.cancelled, "the first call is given up")
         assert len(fleet.sent) == 1
 

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from keyfleet.calls import Answer
 from keyfleet.errors import ConfigurationError, FleetClosed
+from keyfleet.gateway import protocol
 from keyfleet.gateway.server import base_url_of, bind, is_loopback
 from support.events import wait_until
 from support.gateway_case import CHAT_BODY, RunningGateway, running_gateway
@@ -85,6 +86,53 @@ def test_calls_under_way_end_before_the_server_does(gateway: RunningGateway, fle
         assert line.is_ended()
     assert ended(gateway) == 0
     assert not fleet.is_closed
+
+
+def test_what_was_sent_on_an_idle_connection_as_the_end_began_is_told_to_go_elsewhere(
+    gateway: RunningGateway, fleet: HeldFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LAST_REQUESTS_S", 20.0)
+    with gateway.line() as line:
+        wait_until(lambda: gateway.server.server_state.connections, "the connection is there")
+        gateway.stop()
+        with pytest.raises(OSError, match=r"refused|reset"):
+            wait_until(lambda: came_in(gateway), "nobody gets in any more")
+        line.post()
+        answered = line.hear()
+        assert (answered.status, answered.error["code"]) == (503, "shutting_down")
+        assert line.is_ended()
+    assert ended(gateway) == 0
+    assert not fleet.sent
+
+
+class LateConnection:
+    """As one that was being accepted while the others were told of the end."""
+
+    transport = None
+
+    def __init__(self) -> None:
+        self.is_told = threading.Event()
+
+    def shutdown(self) -> None:
+        self.is_told.set()
+
+
+def test_a_connection_that_comes_in_as_the_end_begins_is_told_of_it_too(
+    gateway: RunningGateway, fleet: HeldFleet
+) -> None:
+    late, connections = LateConnection(), cast("set[Any]", gateway.server.server_state.connections)
+    with gateway.line() as line:
+        line.post()
+        wait_until(lambda: fleet.sent, "the call is sent")
+        gateway.stop()
+        with pytest.raises(OSError, match=r"refused|reset"):
+            wait_until(lambda: came_in(gateway), "nobody gets in any more")
+        connections.add(late)
+        assert late.is_told.wait(20)
+        connections.discard(late)
+        fleet.go_on.set()
+        assert line.hear().status == 200
+    assert ended(gateway) == 0
 
 
 def test_a_stream_under_way_goes_on_to_its_end(gateway: RunningGateway, fleet: HeldFleet) -> None:

@@ -12,7 +12,8 @@ from keyfleet_workers.dispatch import outgoing_stream
 from keyfleet_workers.dispatch.outgoing_stream import (
     ALIVE_S,
     ASK_S,
-    REFUSED_GRACE_S,
+    SILENCE_GRACE_S,
+    UNKNOWN_GRACE_S,
     WINDOW_BYTES,
     OutgoingStream,
     StreamRefused,
@@ -137,7 +138,7 @@ def test_a_caller_that_reads_slowly_hears_that_the_worker_lives(case: StreamCase
     thread.join(10)
 
 
-def test_under_another_lease_the_call_is_stopped(case: StreamCase) -> None:
+def test_where_another_worker_has_the_request_the_call_is_stopped(case: StreamCase) -> None:
     case.fill()
     thread, ends = case.put_apart(b"more")
     case.stream.note(LEASE_PASSED, 100.0)
@@ -147,15 +148,22 @@ def test_under_another_lease_the_call_is_stopped(case: StreamCase) -> None:
         case.stream.finish()
 
 
-@pytest.mark.parametrize("standing", [UNKNOWN, NOBODY_WAITS])
-def test_what_the_server_has_lost_has_some_seconds_to_be_known_again(case: StreamCase, standing: int) -> None:
+@pytest.mark.parametrize(("standing", "grace_s"), [(UNKNOWN, UNKNOWN_GRACE_S), (NOBODY_WAITS, SILENCE_GRACE_S)])
+def test_after_an_absence_of_the_server_others_have_some_seconds_to_make_good_what_it_lost(
+    case: StreamCase, standing: int, grace_s: float
+) -> None:
     case.stream.put(b"a")
     first = case.next()
     case.stream.note(standing, 100.0)
     assert case.next() is first
-    case.stream.note(standing, 100.0 + REFUSED_GRACE_S / 2)
+    case.stream.note(standing, 100.0 + grace_s / 2)
+    case.stream.note(0, 100.0 + grace_s)
+    case.stream.put(b"b")
+    assert case.next().body == b"b"
+    case.stream.note(standing, 200.0)
+    case.stream.note(standing, 200.0 + grace_s / 2)
     assert not case.ongoing.is_stopped
-    case.stream.note(standing, 100.1 + REFUSED_GRACE_S)
+    case.stream.note(standing, 200.1 + grace_s)
     assert case.ongoing.is_stopped
 
 

@@ -58,6 +58,7 @@ class StreamCase:
         self.binding = KeyBinding(KeyConfig("one", SecretReference(SECRET), **key), Environment({}))
         self.passed: list[Passed] = []
         self.ongoing = OngoingCall()
+        self.heads: list[Answer] = []
         self.calls = StreamedCalls(self.binding, make_client(server.base_url), cast(PieceSender, self))
 
     @contextmanager
@@ -67,7 +68,11 @@ class StreamCase:
 
     def call(self, body: bytes = b'{"stream": true}', endpoint: str = "/v1/chat/completions") -> Answer:
         taken = Taken("job:1", "t", 5, b"", endpoint, "m", body, {}, JobOptions(), (), streams=True)
-        return self.calls.call("q", taken, 10.0, self.ongoing)
+        return self.calls.call("q", taken, 10.0, self.ongoing, self.note_begun)
+
+    def note_begun(self, head: Answer) -> None:
+        assert (self.ongoing.has_begun, self.passed[-1].events) == (True, [])
+        self.heads.append(head)
 
     def text(self) -> bytes:
         return b"".join(self.passed[-1].events)
@@ -86,6 +91,9 @@ def test_whole_events_are_passed_on_however_they_are_cut_up(case: StreamCase) ->
     assert (passed.events, passed.is_finished, case.ongoing.has_begun) == ([TEXT, TEXT, DONE], True, True)
     assert passed.head == StreamHead(200, "one", 1, "r1")
     assert (answer.status, answer.body) == (200, b'{"model": null}')
+    (head,) = case.heads
+    assert (head.status, head.headers["x-request-id"], head.body, head.begun_s) == (200, "r1", b"", answer.begun_s)
+    assert head.written_s <= (head.begun_s or 0) <= head.finished_s <= answer.finished_s
 
 
 def test_the_usage_is_asked_for_and_is_kept_from_a_caller_that_did_not_ask(case: StreamCase) -> None:
@@ -111,6 +119,7 @@ def test_an_error_in_place_of_a_beginning_is_the_answer_and_can_be_retried(case:
         [],
         False,
     )
+    assert case.heads == []
 
 
 def test_an_error_in_its_midst_is_passed_on_and_is_what_the_call_ends_with(case: StreamCase) -> None:
@@ -227,7 +236,7 @@ def test_a_provider_that_falls_silent_in_its_midst_is_given_up(case: StreamCase)
     case.server.answer_with(chunked(TEXT, is_whole=False), case.server.hang)
     taken = Taken("job:1", "t", 5, b"", "/v1/x", "m", b"{}", {}, JobOptions(), (), streams=True)
     with pytest.raises(CallFailed) as failed:
-        case.calls.call("q", taken, 0.1, case.ongoing)
+        case.calls.call("q", taken, 0.1, case.ongoing, case.note_begun)
     assert failed.value.failure is CallFailure.TIMED_OUT
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from typing import Any
 
 from keyfleet.calls.answer import Answer, Priority, answer_of
@@ -45,7 +45,7 @@ class CallMethods:
 
     def stream(
         self, endpoint: str, body: Mapping[str, Any], *, timeout_s: float | None = None, priority: Priority = "urgent"
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """As `call` with `"stream": true`: the documents of the answer's events, as the provider sends them.
 
         Nothing is sent before the first is asked for. `timeout_s` is the time until it comes, and the longest silence
@@ -63,7 +63,7 @@ class CallMethods:
 
     async def astream(
         self, endpoint: str, body: Mapping[str, Any], *, timeout_s: float | None = None, priority: Priority = "urgent"
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """As `stream`, for an event loop."""
         self._check_process()
         terms = CallTerms.of(timeout_s, priority)

@@ -41,6 +41,9 @@ SILENT_S = ALIVE_MS / 2000
 STREAM_SILENT_S = 10.0
 """So long nothing may be heard of an answer that has begun; its worker speaks every two seconds (s)."""
 
+DEAF_S = 1.0
+"""A look at the stream that takes longer has met a broker that stood still, or this process did (s)."""
+
 AWAY_S = 0.25
 """Pause where the broker doesn't answer (s)."""
 
@@ -111,19 +114,22 @@ class ReplyReader:
                 self._stopping.wait(AWAY_S)
 
     def _forgive_silence(self) -> None:
-        """While the broker is away no worker can say that it lives."""
+        """While the broker is away, or this process stands still, no worker is heard that says that it lives."""
         for call in self._book.all():
             if call.stream is not None:
                 call.stream.heard_s = time.monotonic()
 
     def step(self) -> None:
         """Speak and read once. Raises redis.RedisError."""
+        began_s = time.monotonic()
         if self._watch.changed:
             self._recover(REDELIVERY_S)
             self._watch.dealt_with()
         self._speak()
         self._look()
         self._read(BLOCK_MS)
+        if time.monotonic() - began_s > DEAF_S:
+            self._forgive_silence()
         self._end_silent()
 
     def _speak(self) -> None:

@@ -33,6 +33,10 @@ TOO_MANY_HEAD_S = 1.0
 MOST_TOO_MANY = OTHER_FILES // 2
 """Connections beyond the maximum that are told so; any more are ended unheard, before open files run out."""
 
+LAST_REQUESTS_S = 0.5
+"""How long a server that ends still hears what clients have sent by then, or are just sending, on idle connections (s):
+to these a closed connection doesn't tell whether their call was taken."""
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. `terms` and `refuse` are set by `bounded_protocol`."""
@@ -54,6 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
@@ -67,7 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._head_timer, self._body_timer, self._write_timer):
+        for timer in (self._head_timer, self._body_timer, self._write_timer, self._end_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -158,12 +163,22 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = True
         super().on_message_complete()
 
+    def shutdown(self) -> None:
+        """The server ends: so does the connection, with the answer under way, or soon where there is none. May be told
+        again and again."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            super().shutdown()
+        elif self._end_timer is None:
+            self._end_timer = self.loop.call_later(LAST_REQUESTS_S, super().shutdown)
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._expect_reader()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._end_timer is not None:
+            super().shutdown()
         if self.transport.get_write_buffer_size():
             self._expect_reader()
 

@@ -106,6 +106,8 @@ class GatewayServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._terms.grace_s
         while loop.time() < until_s and not self.force_exit:
+            for connection in list(self.server_state.connections):
+                connection.shutdown()  # some were being accepted when all were told, and would stay for long
             await asyncio.sleep(LOOK_S)
         closing = asyncio.ensure_future(asyncio.to_thread(self._close_fleet))
         until_s = loop.time() + LAST_WORDS_S

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 from keyfleet.clock import elapsed_s
@@ -85,7 +86,7 @@ class CallRunner:
         """Call, and deliver what came of it. Never raises."""
         how = "failed"
         try:
-            how = self._run(queue, pack, grant)
+            how = self._run(queue, pack, grant, counts)
         except Exception as error:
             # Without the error's own words, which may hold a proxy's password or a part of the request.
             where = "".join(traceback.format_tb(error.__traceback__))
@@ -111,9 +112,9 @@ class CallRunner:
             self._held.drop(queue, taken.key, taken.token)
         self._slots.release()
         self.count(how, 1 if how == VerdictKind.RATE_LIMITED.value else len(pack.members))  # of these calls count
-        counts.end(how, len(pack.members))
+        counts.end(how, len(pack.members), pack.first.key)
 
-    def _run(self, queue: str, pack: Pack, grant: Grant) -> str:
+    def _run(self, queue: str, pack: Pack, grant: Grant, counts: ChunkCounts) -> str:
         looked_s = elapsed_s()
         try:
             shared = SharedCall.of(pack) if pack.is_shared else None
@@ -127,7 +128,7 @@ class CallRunner:
             return self._conclusions.hand_back(queue, pack)
         body = shared.body if shared else pack.first.body
         with self.in_flight.of(queue, pack.first.key) as ongoing:
-            verdict, answer = self._call(queue, pack, body, sent_on, ongoing)
+            verdict, answer = self._call(queue, pack, body, sent_on, ongoing, counts)
         if ongoing.is_stopped and verdict.kind is not VerdictKind.SUCCESS:
             return self._conclusions.stop(queue, pack)
         if shared:
@@ -158,14 +159,16 @@ class CallRunner:
         return all(self._held.stands(queue, taken.key, taken.token) for taken in pack.members)
 
     def _call(
-        self, queue: str, pack: Pack, body: bytes, grant: Grant, ongoing: OngoingCall
+        self, queue: str, pack: Pack, body: bytes, grant: Grant, ongoing: OngoingCall, counts: ChunkCounts
     ) -> tuple[Verdict, Answer | None]:
         began_s = elapsed_s()
         try:
-            answer = self._send(queue, pack, body, ongoing)
+            answer = self._send(
+                queue, pack, body, ongoing, lambda head: self._note_beginning(pack, grant, counts, head)
+            )
         except CallFailed as error:
             verdict = classify_failure(error.failure, str(error))
-            self._settle(grant, pack, error.written_s or began_s, verdict)
+            self._settle(grant, pack, error.written_s or began_s, verdict, has_begun=ongoing.has_begun)
             return verdict, None
         self._slots.note_latency(answer.finished_s - began_s)
         now_s = time.time()
@@ -175,16 +178,29 @@ class CallRunner:
         if is_error:
             verdict = self._classify(answer, now_s)
         verdict = self._with_limit(verdict, pack)
-        reports = limit_reports(self._binding.provider, answer.headers, now_s=now_s)
-        self._learner.note(grant.quota, reports, is_success=not is_error)
-        self._charges.correct(grant, reports)
-        self._settle(grant, pack, _admitted_s(answer), verdict)
+        if not ongoing.has_begun:
+            self._note_limits(grant, answer, now_s, is_success=not is_error)
+        self._settle(grant, pack, _admitted_s(answer), verdict, has_begun=ongoing.has_begun)
         return verdict, answer
 
-    def _send(self, queue: str, pack: Pack, body: bytes, ongoing: OngoingCall) -> Answer:
+    def _note_limits(self, grant: Grant, answer: Answer, now_s: float, *, is_success: bool) -> None:
+        reports = limit_reports(self._binding.provider, answer.headers, now_s=now_s)
+        self._learner.note(grant.quota, reports, is_success=is_success)
+        self._charges.correct(grant, reports)
+
+    def _note_beginning(self, pack: Pack, grant: Grant, counts: ChunkCounts, head: Answer) -> None:
+        """What others wait for is told by the head of a streamed answer, which may last for minutes."""
+        self._note_limits(grant, head, time.time(), is_success=True)
+        self._charges.charge_learned(grant, pack, _admitted_s(head))
+        self.health.trouble.note_answer()
+        counts.note_beginning(pack.first.key)
+
+    def _send(
+        self, queue: str, pack: Pack, body: bytes, ongoing: OngoingCall, on_begun: Callable[[Answer], None]
+    ) -> Answer:
         read_timeout_s = self._binding.config.timeout_s or pack.options.timeout_s
         if pack.first.streams:
-            return self._streamed.call(queue, pack.first, read_timeout_s, ongoing)
+            return self._streamed.call(queue, pack.first, read_timeout_s, ongoing, on_begun)
         alias = self._binding.alias(pack.model)
         return self._client.post(
             pack.endpoint, body, read_timeout_s=read_timeout_s, model=alias, ongoing=None if pack.is_shared else ongoing
@@ -208,13 +224,14 @@ class CallRunner:
             return verdict
         return replace(verdict, limit=SaidLimit("tokens", pack.cost.tokens - 1, MINUTE_S, None))
 
-    def _settle(self, grant: Grant, pack: Pack, used_s: float, verdict: Verdict) -> None:
+    def _settle(self, grant: Grant, pack: Pack, used_s: float, verdict: Verdict, *, has_begun: bool) -> None:
         was_never_sent = verdict.code == CallFailure.INVALID_ENDPOINT.value
         if verdict.document is None and (was_never_sent or verdict.kind is VerdictKind.UNREACHABLE):
             self._charges.refund(grant, pack)  # whoever answered, if anyone did, it was not the provider
             return
         self._charges.settle(grant, pack, used_s, tokens_used(verdict.document))
-        self._charges.charge_learned(grant, pack, used_s)
+        if not has_begun:
+            self._charges.charge_learned(grant, pack, used_s)
         if verdict.kind is VerdictKind.SUCCESS:
             self._outputs.note(pack.model, verdict.document)
 
@@ -222,10 +239,12 @@ class CallRunner:
 def _admitted_s(answer: Answer) -> float:
     """When the provider admitted a call, at the latest: it may have queued before the provider's clock for it began.
 
-    OpenAI's `openai-processing-ms` is the time from then to the answer; without it, the call counts as written.
+    OpenAI's `openai-processing-ms` is the time from then to the answer, or to the beginning of one that is streamed;
+    without it, the call counts as written.
     """
+    came_s = answer.finished_s if answer.begun_s is None else answer.begun_s
     try:
         processing_s = float(answer.headers.get("openai-processing-ms", "inf")) / 1000
     except ValueError:
         return answer.written_s
-    return max(answer.written_s, answer.finished_s - processing_s)
+    return max(answer.written_s, came_s - processing_s)

@@ -226,7 +226,7 @@ class _Taking:
     def _wait_for_answer(self, left: int) -> None:
         """What the call brings decides how to go on; meanwhile others may have the ticket."""
         self._leave_to_others(left, "waiting for a first answer", FIRST_ANSWER_S)
-        self.counts.wait()
+        self.counts.wait_for_answers()
         self.runner._waits.end(self.queue)
         self.runner._control.resume(self.queue)
         self.quota = self.runner._binding.quota(model_of(self.queue))  # limits may have been learned

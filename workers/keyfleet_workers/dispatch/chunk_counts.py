@@ -9,25 +9,42 @@ __all__ = ["ChunkCounts"]
 
 
 class ChunkCounts:
-    """What became of a chunk's requests; `wait` returns when no call is under way any more."""
+    """What became of a chunk's requests; `wait` returns when no call is under way any more, `wait_for_answers` when
+    those that are have begun to be answered."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._under_way = 0
+        self._begun: set[str] = set()
         self.ends: Counter[str] = Counter()
 
     def begin(self) -> None:
         with self._condition:
             self._under_way += 1
 
-    def end(self, how: str, requests: int = 1) -> None:
-        """A call with so many requests is over."""
+    def note_beginning(self, key: str) -> None:
+        """The answer to the request `key` has begun, and may last."""
+        with self._condition:
+            self._begun.add(key)
+            self._tell()
+
+    def end(self, how: str, requests: int = 1, key: str = "") -> None:
+        """A call with so many requests is over, of which `key` is the first."""
         with self._condition:
             self._under_way -= 1
+            self._begun.discard(key)
             self.ends[how] += requests
-            if not self._under_way:  # waking the chunk's thread for each call would cost as much as a round trip
-                self._condition.notify_all()
+            self._tell()
+
+    def _tell(self) -> None:
+        """Waking the chunk's thread for each call would cost as much as a round trip."""
+        if len(self._begun) == self._under_way:
+            self._condition.notify_all()
 
     def wait(self) -> None:
         with self._condition:
             self._condition.wait_for(lambda: self._under_way == 0)
+
+    def wait_for_answers(self) -> None:
+        with self._condition:
+            self._condition.wait_for(lambda: len(self._begun) == self._under_way)

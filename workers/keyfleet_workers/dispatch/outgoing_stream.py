@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from keyfleet.clock import elapsed_s
 from keyfleet.ledger.pieces import ACK_BYTES, StreamHead
-from keyfleet.ledger.transitions import LEASE_PASSED, OutgoingPiece
+from keyfleet.ledger.transitions import NOBODY_WAITS, UNKNOWN, OutgoingPiece
 from keyfleet_workers.provider.ongoing_call import OngoingCall
 
 __all__ = ["ALIVE_S", "WINDOW_BYTES", "OutgoingStream", "StreamRefused"]
@@ -26,9 +26,13 @@ ALIVE_S = 2.0
 ASK_S = 0.02
 """Interval of asking how far a slow caller has read (s)."""
 
-REFUSED_GRACE_S = 3.0
-"""So long a request, or its caller, may be unknown: after the server lost its last seconds they make themselves known
-again (s)."""
+UNKNOWN_GRACE_S = 5.0
+"""So long a request may be missing in the ledger: after the server lost its last seconds, workers put it back (s)."""
+
+SILENCE_GRACE_S = 2.0
+"""So long a caller may count as gone: where the server was away, the caller needs a moment to say that it lives (s)."""
+
+_GRACES_S = {UNKNOWN: UNKNOWN_GRACE_S, NOBODY_WAITS: SILENCE_GRACE_S}
 
 
 class StreamRefused(Exception):
@@ -66,7 +70,7 @@ class OutgoingStream:
         self._is_full = False
         self._is_refused = False
         self._asked_s = self._spoke_s = elapsed_s()
-        self._refused_s: float | None = None
+        self._untaken_s: float | None = None
 
     def put(self, event: bytes) -> None:
         """Pass an event on, once there is room for it. Raises StreamRefused."""
@@ -119,16 +123,19 @@ class OutgoingStream:
         with self._changed:
             if standing >= 0:
                 self._received(standing)
-            elif standing == LEASE_PASSED or now_s - (self._refused_s or now_s) > REFUSED_GRACE_S:
+            elif self._is_final(standing, now_s):
                 self._is_refused = True
                 self._ongoing.stop()
-            elif self._refused_s is None:
-                self._refused_s = now_s
             self._changed.notify_all()
             return bool(self._waiting) and not self._is_refused
 
+    def _is_final(self, standing: int, now_s: float) -> bool:
+        """Whether what was not taken never will be."""
+        self._untaken_s = now_s if self._untaken_s is None else self._untaken_s
+        return standing not in _GRACES_S or now_s - self._untaken_s > _GRACES_S[standing]
+
     def _received(self, read_bytes: int) -> None:
-        self._refused_s = None
+        self._untaken_s = None
         self._sent.read_bytes = max(self._sent.read_bytes, read_bytes)
         if self._piece is not None:
             self._sent.number = self._piece.number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from keyfleet.clock import elapsed_s
@@ -37,10 +38,18 @@ class StreamedCalls:
         self._client = client
         self._pieces = pieces
 
-    def call(self, queue: str, taken: Taken, read_timeout_s: float, ongoing: OngoingCall) -> Answer:
+    def call(
+        self,
+        queue: str,
+        taken: Taken,
+        read_timeout_s: float,
+        ongoing: OngoingCall,
+        on_begun: Callable[[Answer], None],
+    ) -> Answer:
         """Call, and pass the answer on. What is returned is the whole answer where none has begun; else `ongoing` has,
         and the body is what a document of the answer would tell beside its text, or the error in its midst.
 
+        `on_begun` is given the answer's head, without a body, before the first of it is passed on.
         Raises CallFailed, also where an answer ends before its end.
         """
         asking = asking_for_usage(self._binding.provider, taken.endpoint, taken.body)
@@ -55,13 +64,19 @@ class StreamedCalls:
             return found
         notes = StreamNotes(drops_usage=asking is not None)
         try:
-            return self._pass_on(queue, taken, found, notes, ongoing)
+            return self._pass_on(queue, taken, found, notes, ongoing, on_begun)
         finally:
             ongoing.end()
             found.close()
 
     def _pass_on(
-        self, queue: str, taken: Taken, stream: EventStream, notes: StreamNotes, ongoing: OngoingCall
+        self,
+        queue: str,
+        taken: Taken,
+        stream: EventStream,
+        notes: StreamNotes,
+        ongoing: OngoingCall,
+        on_begun: Callable[[Answer], None],
     ) -> Answer:
         head = self._head(taken, stream)
         with self._pieces.stream(queue, taken.key, taken.token, head, ongoing) as outgoing, suppress(StreamRefused):
@@ -71,9 +86,11 @@ class StreamedCalls:
                     if not ongoing.has_begun and not data_of(event):
                         continue  # a comment, which says no more than that the provider lives
                     if notes.error is not None and not ongoing.has_begun:
-                        return self._answer(stream, notes.error)
+                        return _answer(stream, notes.error)
                     if is_wanted:
-                        ongoing.has_begun = True
+                        if not ongoing.has_begun:
+                            ongoing.has_begun = True
+                            on_begun(_answer(stream, b""))
                         outgoing.put(self._shown(event, notes))
                     if notes.is_ended:
                         ongoing.has_no_patience(LAST_WORDS_S)
@@ -85,7 +102,7 @@ class StreamedCalls:
         is_ended = notes.is_ended or notes.error is not None
         if not is_ended and not self._is_whole(taken, stream, ongoing):
             raise CallFailed(CallFailure.CUT_OFF, "the stream ended before its end", stream.written_s)
-        return self._answer(stream, notes.error or notes.document)
+        return _answer(stream, notes.error or notes.document)
 
     def _is_whole(self, taken: Taken, stream: EventStream, ongoing: OngoingCall) -> bool:
         """Whether a stream that doesn't say where it ends was read to its end, as far as that can be told."""
@@ -103,5 +120,6 @@ class StreamedCalls:
         hide = self._binding.without_secrets if notes.error is None else self._binding.error_without_traces
         return hide(event)
 
-    def _answer(self, stream: EventStream, document: bytes) -> Answer:
-        return Answer(stream.status, stream.headers, document, stream.written_s, elapsed_s())
+
+def _answer(stream: EventStream, document: bytes) -> Answer:
+    return Answer(stream.status, stream.headers, document, stream.written_s, elapsed_s(), stream.begun_s)

@@ -41,13 +41,14 @@ _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer. Times are on the monotonic clock."""
+    """An HTTP answer. Times are on the monotonic clock; `begun_s` is when the head of a streamed one was there."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     written_s: float
     finished_s: float
+    begun_s: float | None = None
 
 
 class CallFailed(Exception):
@@ -166,7 +167,8 @@ class ProviderClient:
         written_s = self._adapter.written_s() or elapsed_s()
         via_proxy = bool(call.proxies)
         return EventStream(
-            response.status_code, response.headers, written_s, is_delimited, raw, lambda e: self._failure(e, via_proxy)
+            *(response.status_code, response.headers, written_s, elapsed_s(), is_delimited, raw),
+            fail=lambda error: self._failure(error, via_proxy),
         )
 
     def _prepared_post(self, endpoint: str, body: bytes, model: str | None, accepts: str) -> _Call:

@@ -30,6 +30,8 @@ class EventStream:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     written_s: float
+    begun_s: float
+    """When its head was read."""
     is_delimited: bool
     raw: Any = field(repr=False)
     fail: Callable[[Exception], Exception] = field(repr=False)
