@@ -297,8 +297,8 @@ def test_a_call_is_given_up_though_its_client_had_sent_another_behind_it() -> No
     with running_gateway(fleet) as gateway:
         with gateway.line() as line:
             line.post()
-            line.post()
             wait_until(lambda: fleet.sent, "the first call is sent")
+            line.post()
             (connection,) = cast("set[BoundedProtocol]", gateway.server.server_state.connections)
             wait_until(lambda: connection.pipeline, "the second one has come")
         wait_until(lambda: fleet.cancelled, "the first call is given up")
