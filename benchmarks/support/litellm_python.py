@@ -1,4 +1,4 @@
-"""An interpreter that has LiteLLM: an environment of the benchmark's own, made once and kept."""
+"""An interpreter that has LiteLLM and its proxy: an environment of the benchmark's own, made once and kept."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ def litellm_python() -> Path | None:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     directory = cache / "keyfleet-benchmarks" / f"litellm-{sys.version_info.major}.{sys.version_info.minor}"
     python = directory / "bin" / "python"
-    if _version(python):
+    if version := _version(python):
+        print(f"LiteLLM {version}", flush=True)
         return python
     print(f"installing LiteLLM into {directory}, once", flush=True)
-    made = _run([sys.executable, "-m", "venv", str(directory)])
-    made = made and _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "litellm"])
-    if not (made and _version(python)):
-        print("LiteLLM can't be installed here, so it is left out", flush=True)
-        return None
-    return python
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "litellm[proxy]"]
+    if _run([sys.executable, "-m", "venv", str(directory)]) and _run(pip) and (version := _version(python)):
+        print(f"LiteLLM {version}", flush=True)
+        return python
+    print("LiteLLM can't be installed here, so it is left out", flush=True)
+    return None
 
 
 def _version(python: Path) -> str:
@@ -36,4 +37,7 @@ def _version(python: Path) -> str:
 
 
 def _run(command: list[str]) -> bool:
-    return subprocess.run(command, check=False).returncode == 0
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stderr[-1000:], flush=True)
+    return done.returncode == 0

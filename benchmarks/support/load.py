@@ -41,6 +41,7 @@ class Recorder:
 
     def __init__(self, load: Load) -> None:
         self.report = LoadReport(measured_s=load.seconds - load.warm_up_s)
+        self._is_stream = load.is_stream
         self._measure_from_s = time.perf_counter() + load.warm_up_s
         self._ends_s = time.perf_counter() + load.seconds
 
@@ -58,7 +59,7 @@ class Recorder:
         self.report.calls += 1
         if self._measure_from_s <= now_s < self._ends_s:
             self.report.times_ms.append((now_s - began_s) * 1000)
-            if first_s is not None:
+            if first_s is not None and self._is_stream:
                 self.report.first_ms.append((first_s - began_s) * 1000)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("quota_use", "flat_memory", "limiter", "throughput", "packing", "call_latency")
+SCRIPTS = ("quota_use", "flat_memory", "limiter", "throughput", "packing", "call_latency", "gateway")
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +113,42 @@ def test_the_stand_in_is_set_to_charge_exactly_what_is_reserved() -> None:
     for reserved in (20, 48, 77):
         answers = SimAnswers(bytes_per_token=shape.bytes_per_token(reserved))
         assert read_request("chat/completions", body, answers).cost_tokens == reserved
+
+
+def test_what_is_added_is_the_median_of_the_rounds_differences() -> None:
+    from benchmarks.gateway import added_ms, percentile
+
+    assert added_ms([60.0, 900.0, 57.0], [50.0, 800.0, 51.0]) == 10.0
+    assert [percentile(range(1, 201), percent) for percent in (0, 50, 99)] == [1, 101, 199]
+    assert percentile([3.0], 99) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("pieces", "has_token"),
+    [
+        ([b"HTTP/1.1 200 OK\r\nContent-", b"Length: 4\r\n\r\nab", b"cd"], False),
+        ([b'HTTP/1.1 200 OK\r\n\r\n4\r\n"content":""', b'"content":"t"', b"\r\n0\r\n\r\n"], True),
+    ],
+)
+def test_a_caller_begins_its_next_call_when_an_answer_is_whole(pieces: list[bytes], has_token: bool) -> None:
+    from benchmarks.support.http_load import HttpCaller
+    from benchmarks.support.load import Load, Recorder
+
+    class Transport(asyncio.Transport):
+        written: ClassVar[list[bytes]] = []
+
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            self.written.append(bytes(data))
+
+    async def answer() -> None:
+        recorder = Recorder(Load(1, 60.0, "{}", warm_up_s=0.0, is_stream=True))
+        caller = HttpCaller(b"request", recorder)
+        caller.connection_made(Transport())
+        for piece in pieces:
+            assert (recorder.report.calls, len(Transport.written)) == (0, 1)
+            caller.data_received(piece)
+        assert (recorder.report.calls, len(Transport.written)) == (1, 2)
+        assert len(recorder.report.first_ms) == has_token
+
+    asyncio.run(answer())
+    Transport.written.clear()
