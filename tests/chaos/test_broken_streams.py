@@ -74,7 +74,7 @@ def gateway(shared: SharedFleet) -> SharedGateway:
 
 
 class Readers:
-    """Threads that each read a stream; `heard` has what has come of each, `broken` why those ended that were not whole."""
+    """Threads that each read a stream; `heard` has what has come of each, `broken` why others were not whole."""
 
     def __init__(self, fleet: Fleet, count: int) -> None:
         self.heard = {f"reader {number}": "" for number in range(count)}
