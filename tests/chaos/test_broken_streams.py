@@ -74,11 +74,11 @@ def gateway(shared: SharedFleet) -> SharedGateway:
 
 
 class Readers:
-    """Threads that each read a stream; `heard` has what has come of each, `broken` those that ended with an error."""
+    """Threads that each read a stream; `heard` has what has come of each, `broken` why others were not whole."""
 
     def __init__(self, fleet: Fleet, count: int) -> None:
         self.heard = {f"reader {number}": "" for number in range(count)}
-        self.broken: list[str] = []
+        self.broken: dict[str, str] = {}
         self._fleet = fleet
         self._threads = [threading.Thread(target=self._read, args=(text,)) for text in self.heard]
         for thread in self._threads:
@@ -89,14 +89,14 @@ class Readers:
         try:
             for chunk in self._fleet.stream(CHAT, chat(text)):
                 self.heard[text] += "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
-        except StreamBroken:
-            self.broken.append(text)
+        except StreamBroken as error:
+            self.broken[text] = str(error)
 
     def assert_each_has_its_whole_answer(self) -> None:
         for thread in self._threads:
             thread.join()
         whole = self._fleet.call(CHAT, chat("whole"))["choices"][0]["message"]["content"]
-        assert self.broken == []
+        assert self.broken == {}
         assert self.heard == {text: text + whole.removeprefix("whole") for text in self.heard}
 
 

@@ -17,6 +17,7 @@ from support.fleet_case import LEASE_S
 from support.fleets import CHAT, MakeFleet, SharedFleet, chat
 from support.ledger_check import repeats_in
 from support.place import Place, sim_key
+from support.process_trees import kill_tree
 
 CALLERS = 24
 
@@ -83,7 +84,7 @@ def test_calls_of_a_worker_that_is_killed_go_to_others(shared: SharedFleet, make
     workers = [shared.start_worker(key.name) for key in shared.keys]
     callers = Callers(make_fleet(shared.broker.url), 150)
     callers.wait_until_ended(0.3)
-    workers[0].signal(signal.SIGKILL)
+    kill_tree(workers[0].pid)
     callers.assert_all_answered()
     assert repeats_in(shared.sim.stats()) <= CALLERS
 

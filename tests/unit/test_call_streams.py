@@ -287,6 +287,23 @@ def test_one_that_does_not_begin_in_time_is_taken_back(case: StreamCase) -> None
     assert case.requests() == []
 
 
+def test_one_that_begins_just_as_its_time_is_over_is_late_and_stopped(
+    case: StreamCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abandon = case.desk.abandon
+
+    def begin_meanwhile(call: Call) -> None:
+        case.hold(call)
+        case.piece(call, 1, b"a")
+        assert call.stream is not None
+        call.stream.begun.result(10)
+        abandon(call)
+
+    monkeypatch.setattr(case.desk, "abandon", begin_meanwhile)
+    with pytest.raises(DeadlineExceeded, match="was sent, and not answered"):
+        case.caller.stream(CHAT, BODY, CallTerms.of(0.5, "urgent"))
+
+
 def test_a_call_that_may_not_wait_longer_ends_unless_it_was_started(case: StreamCase) -> None:
     waiting = case.desk.begin(CHAT, b'{"model": "m"}', CallTerms(start_by_s=time.monotonic()))
     begun, spent = case.begin(start_by_s=time.monotonic() + 0.2), case.begin(start_by_s=time.monotonic() + 0.2)

@@ -1,4 +1,4 @@
-"""What clients may do on a connection, over real sockets: slowly, much at once, wrongly, or leaving in the midst."""
+"""What clients may do on a connection, over real sockets: slowly, much at once, or wrongly."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from keyfleet.calls import Answer
-from keyfleet.gateway.protocol import BoundedProtocol
-from support.events import wait_until
 from support.gateway_case import CHAT, CHAT_BODY, Line, RunningGateway, running_gateway
 from support.serving_fleet import FakeStream, SentCall, ServedFleet, chat_answer
 
@@ -30,17 +28,6 @@ def gateway() -> Iterator[RunningGateway]:
 def line(gateway: RunningGateway) -> Iterator[Line]:
     with gateway.line() as line:
         yield line
-
-
-def only_connection(gateway: RunningGateway) -> BoundedProtocol:
-    (connection,) = gateway.server.server_state.connections
-    assert isinstance(connection, BoundedProtocol)
-    return connection
-
-
-async def never(sent: SentCall) -> Answer:
-    await asyncio.Event().wait()
-    raise AssertionError("woken")
 
 
 def test_several_calls_share_a_connection(line: Line) -> None:
@@ -271,242 +258,6 @@ def test_a_header_line_cant_be_put_into_an_answer(line: Line) -> None:
     answered = line.hear()
     assert answered.status == 404
     assert "x-injected" not in answered.headers
-
-
-@pytest.mark.parametrize("stream", [True, False])
-def test_a_call_whose_client_leaves_is_given_up(stream: bool) -> None:
-    fleet = ServedFleet(never)
-    with running_gateway(fleet) as gateway:
-        with gateway.line() as line:
-            line.post({**CHAT_BODY, "stream": stream})
-            wait_until(lambda: fleet.sent, "the call is sent")
-        wait_until(lambda: fleet.cancelled, "the call is given up")
-
-
-def test_all_parts_of_a_list_are_given_up_with_it() -> None:
-    fleet = ServedFleet(never)
-    with running_gateway(fleet) as gateway:
-        with gateway.line() as line:
-            line.post({"model": "gpt", "prompt": ["a", "b", "c"]}, path="/v1/completions")
-            wait_until(lambda: len(fleet.sent) == 3, "the parts are sent")
-        wait_until(lambda: len(fleet.cancelled) == 3, "all parts are given up")
-
-
-def test_a_call_is_given_up_though_its_client_had_sent_another_behind_it() -> None:
-    fleet = ServedFleet(never)
-    with running_gateway(fleet) as gateway:
-        with gateway.line() as line:
-            line.post()
-            line.post()
-            wait_until(lambda: fleet.sent, "the first call is sent")
-            (connection,) = cast("set[BoundedProtocol]", gateway.server.server_state.connections)
-            wait_until(lambda: connection.pipeline, "the second one has come")
-        wait_until(lambda: fleet.cancelled, "the first call is given up")
-        assert len(fleet.sent) == 1
-
-
-NEXT = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
-
-
-@pytest.mark.parametrize("more", [NEXT[:30], NEXT, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"])
-def test_a_call_is_given_up_though_its_client_has_sent_more_in_the_meantime(more: bytes) -> None:
-    fleet = ServedFleet(never)
-    with running_gateway(fleet) as gateway:
-        with gateway.line() as line:
-            line.post()
-            wait_until(lambda: fleet.sent, "the first call is sent")
-            connection = only_connection(gateway)
-            before_s = connection._heard_s
-            line.say(more)
-            wait_until(lambda: connection._heard_s > before_s, "more has come")
-        wait_until(lambda: fleet.cancelled, "the first call is given up")
-
-
-def test_a_client_that_is_silent_amid_its_next_body_gets_the_answer_to_its_call() -> None:
-    go_on = threading.Event()
-
-    async def wait(sent: SentCall) -> Answer:
-        await asyncio.to_thread(go_on.wait)
-        return chat_answer(sent)
-
-    with running_gateway(ServedFleet(wait), body_silence_s=SHORT_S / 4) as gateway, gateway.line() as line:
-        line.post()
-        wait_until(lambda: gateway.fleet.sent, "the first call is sent")
-        connection = only_connection(gateway)
-        line.say(NEXT)
-        wait_until(lambda: connection._body_timer, "the next body is waited for")
-        first = connection._body_timer
-        wait_until(lambda: connection._body_timer is not first, "it was waited for in vain")
-        go_on.set()
-        assert line.hear().status == 200
-
-
-def test_a_client_that_leaves_in_the_midst_of_its_body_makes_no_call(gateway: RunningGateway) -> None:
-    with gateway.line() as line:
-        line.say(line.head() + b"Content-Length: 100\r\n\r\n{")
-    wait_until(lambda: not gateway.server.server_state.tasks, "the request is over")
-    assert not gateway.fleet.sent
-
-
-def test_a_stream_whose_client_leaves_is_stopped() -> None:
-    async def go() -> AsyncIterator[bytes]:
-        yield b"data: 1\n\n"
-        await asyncio.Event().wait()
-
-    stream = FakeStream(go())
-    with running_gateway(ServedFleet(lambda sent: stream)) as gateway:
-        with gateway.line() as line:
-            line.post(STREAMED)
-            line.hear_head()
-            assert line.hear_chunk() == b"data: 1\n\n"
-            assert not stream.closed.is_set()
-        assert stream.closed.wait(10)
-
-
-def test_events_go_out_one_by_one() -> None:
-    go_on = threading.Semaphore(0)
-
-    async def go() -> AsyncIterator[bytes]:
-        for number in range(3):
-            yield b"data: %d\n\n" % number
-            await asyncio.to_thread(go_on.acquire)
-
-    with running_gateway(ServedFleet(lambda sent: FakeStream(go()))) as gateway, gateway.line() as line:
-        line.post(STREAMED)
-        line.hear_head()
-        for number in range(3):
-            assert line.hear_chunk() == b"data: %d\n\n" % number
-            go_on.release()
-        assert line.hear_chunk() == b""
-        line.post(STREAMED)  # the connection can go on
-        assert "200 OK" in line.hear_head()
-        go_on.release(3)
-
-
-def test_a_stream_that_nobody_reads_is_held_back_and_then_stopped() -> None:
-    taken: list[int] = []
-
-    async def go() -> AsyncIterator[bytes]:
-        while True:
-            taken.append(1)
-            await asyncio.sleep(0)
-            yield b"data: " + b"x" * 100_000 + b"\n\n"
-
-    stream = FakeStream(go())
-    with running_gateway(ServedFleet(lambda sent: stream), unread_s=SHORT_S) as gateway, gateway.line() as line:
-        line.post(STREAMED)
-        assert stream.closed.wait(20)
-        assert len(taken) < 500
-        wait_until(lambda: not gateway.server.server_state.connections, "the connection is gone")
-
-
-def test_an_answer_that_nobody_reads_is_dropped() -> None:
-    answer = Answer(200, b'{"a": "' + b"x" * 20_000_000 + b'"}')
-    with running_gateway(ServedFleet(lambda sent: answer), unread_s=SHORT_S) as gateway, gateway.line() as line:
-        line.post()
-        wait_until(lambda: gateway.server.server_state.connections, "the connection is there")
-        wait_until(lambda: not gateway.server.server_state.connections, "the connection is gone")
-
-
-def test_an_answer_that_is_read_slowly_is_not() -> None:
-    answer = Answer(200, b'{"a": "' + b"x" * 20_000_000 + b'"}')
-    with running_gateway(ServedFleet(lambda sent: answer), unread_s=2 * SHORT_S) as gateway, gateway.line() as line:
-        line.post()
-        pause, heard = threading.Event(), 0
-        while heard < 8_000_000:  # for longer than nothing may be read
-            heard += len(line.socket.recv(200_000))
-            pause.wait(SHORT_S / 10)
-        while heard < 20_000_000:
-            heard += len(line.socket.recv(1_000_000))
-
-
-@pytest.mark.parametrize("is_chunked", [False, True])
-def test_bodies_have_one_bound_together_which_calls_under_way_count_to(is_chunked: bool) -> None:
-    go_on = threading.Event()
-
-    async def wait(sent: SentCall) -> Answer:
-        await asyncio.to_thread(go_on.wait)
-        return chat_answer(sent)
-
-    raw = json.dumps(CHAT_BODY).encode()
-    room_bytes = len(raw) * 3 // 2
-    with (
-        running_gateway(ServedFleet(wait), max_held_bytes=room_bytes) as gateway,
-        gateway.line() as one,
-        gateway.line() as two,
-    ):
-
-        def post(line: Line) -> None:
-            if is_chunked:
-                line.say(line.head() + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(raw), raw))
-            else:
-                line.post(raw)
-
-        post(one)
-        wait_until(lambda: gateway.fleet.sent, "the first call is sent")
-        post(two)
-        answered = two.hear()
-        assert (answered.status, answered.error["code"]) == (503, "overloaded")
-        assert answered.headers["retry-after"] == "5"
-        go_on.set()
-        assert one.hear().status == 200
-        with gateway.line() as three:
-            post(three)
-            assert three.hear().status == 200
-
-
-def test_connections_that_are_too_many_are_told_so() -> None:
-    with running_gateway(ServedFleet(), max_connections=2) as gateway, gateway.line() as one, gateway.line() as two:
-        for line in (one, two):
-            line.post()
-            assert line.hear().status == 200
-        with gateway.line() as third:
-            third.post()
-            answered = third.hear()
-            assert (answered.status, answered.error["code"]) == (503, "too_many_connections")
-            assert answered.headers["retry-after"] == "1"
-            assert third.is_ended()
-        with gateway.line() as probe:
-            probe.say(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert probe.hear().status == 200
-        two.socket.close()
-        wait_until(lambda: len(gateway.server.server_state.connections) < 2, "there is room")
-        with gateway.line() as fourth:
-            fourth.post()
-            assert fourth.hear().status == 200
-
-
-def test_a_connection_that_is_one_too_many_ends_after_its_answer() -> None:
-    with running_gateway(ServedFleet(), max_connections=1) as gateway, gateway.line() as one:
-        one.post()
-        assert one.hear().status == 200
-        with gateway.line() as probe:
-            probe.say(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-            answered = probe.hear()
-            assert (answered.status, answered.headers["connection"]) == (200, "close")
-            assert probe.is_ended()
-
-
-def test_a_connection_that_is_one_too_many_and_says_nothing_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keyfleet.gateway.protocol.TOO_MANY_HEAD_S", SHORT_S)
-    with running_gateway(ServedFleet(), max_connections=1) as gateway, gateway.line() as one:
-        one.post()
-        assert one.hear().status == 200
-        with gateway.line() as idle:
-            assert idle.hear().status == 408
-            assert idle.is_ended()
-        one.post()
-        assert one.hear().status == 200
-
-
-def test_connections_that_are_far_too_many_are_ended_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keyfleet.gateway.protocol.MOST_TOO_MANY", 1)
-    with running_gateway(ServedFleet(), max_connections=1) as gateway, gateway.line() as one, gateway.line():
-        wait_until(lambda: len(gateway.server.server_state.connections) == 2, "both are there")
-        with gateway.line() as third:
-            assert third.is_ended()
-        one.post()
-        assert one.hear().status == 200
 
 
 def test_an_old_client_is_answered_too(line: Line) -> None:

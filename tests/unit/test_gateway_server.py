@@ -91,7 +91,7 @@ def test_calls_under_way_end_before_the_server_does(gateway: RunningGateway, fle
 def test_what_was_sent_on_an_idle_connection_as_the_end_began_is_told_to_go_elsewhere(
     gateway: RunningGateway, fleet: HeldFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "LAST_REQUESTS_S", 20.0)
+    monkeypatch.setattr(protocol, "LAST_REQUESTS_S", 60.0)
     with gateway.line() as line:
         wait_until(lambda: gateway.server.server_state.connections, "the connection is there")
         gateway.stop()

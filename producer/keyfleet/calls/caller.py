@@ -140,8 +140,11 @@ def _beginning_of(call: Call) -> Future[StreamHead | None]:
 
 
 def _streamed(desk: CallDesk, call: Call) -> Outcome | StreamedAnswer:
-    head = call.stream.begun.result() if call.stream is not None and call.stream.begun.done() else None
-    return _outcome_of(call) if head is None or call.stream is None else StreamedAnswer(desk, call, call.stream, head)
+    stream = call.stream
+    head = stream.begun.result() if stream is not None and stream.begun.done() else None
+    if stream is None or head is None or call.is_abandoned:  # what begins just as its time is over is given up too
+        return _outcome_of(call)
+    return StreamedAnswer(desk, call, stream, head)
 
 
 def _outcome_of(call: Call) -> Outcome:

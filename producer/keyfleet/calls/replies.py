@@ -112,6 +112,7 @@ class ReplyReader:
             except Exception:
                 logger.exception("reading answers failed; it goes on")
                 self._stopping.wait(AWAY_S)
+                self._forgive_silence()
 
     def _forgive_silence(self) -> None:
         """While the broker is away, or this process stands still, no worker is heard that says that it lives."""
@@ -205,7 +206,7 @@ class ReplyReader:
 
     def _recover(self, redelivery_s: float) -> None:
         """Send again what the server doesn't know any more and has no outcome for."""
-        self._last = "0"
+        self._last, self._untrimmed, self._untrimmed_bytes = "0", 0, 0
         self._ledger.open(begins=True)
         self._ledger.say_alive()
         self._stopping.wait(redelivery_s)
