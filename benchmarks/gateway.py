@@ -49,6 +49,9 @@ GREEDY = (1, 50, 200)
 
 STREAMS = (1, 50)
 
+STREAMED_TOKENS = 50
+TOKEN_INTERVAL_MS = 40.0
+
 FIRST_ROUND_S = 4.0
 
 
@@ -142,7 +145,8 @@ def parties_at(latency: SimLatency, python: Path | None) -> Iterator[list[Party]
 
 def measure(parties: Sequence[Party], callers: int, given: argparse.Namespace, *, is_stream: bool = False) -> Round:
     """All parties in turn, after a round that isn't counted: first calls load what later ones have."""
-    body = json.dumps(RequestShape().body(1) | ({"stream": True} if is_stream else {}))
+    shape = RequestShape(max_tokens=2 * STREAMED_TOKENS) if is_stream else RequestShape()
+    body = json.dumps(shape.body(1) | ({"stream": True} if is_stream else {}))
     found = {party.name: Figures() for party in parties}
     for party in parties:
         Figures().measure(party, Load(callers, FIRST_ROUND_S, body, is_stream=is_stream))
@@ -197,7 +201,7 @@ def print_rates(python: Path | None, given: argparse.Namespace) -> None:
 def print_streams(python: Path | None, given: argparse.Namespace) -> None:
     """Time to the first token."""
     rows = []
-    with parties_at(SimLatency(latency_ms=FIRST_TOKEN_MS, token_interval_ms=20.0), python) as parties:
+    with parties_at(SimLatency(latency_ms=FIRST_TOKEN_MS, token_interval_ms=TOKEN_INTERVAL_MS), python) as parties:
         for callers in STREAMS:
             found = measure(parties, callers, given, is_stream=True)
             for name, one in found.items():

@@ -9,6 +9,7 @@ import asyncio
 import re
 import sys
 import time
+from functools import partial
 from urllib.parse import urlsplit
 
 from benchmarks.support.load import Load, Recorder, serve_orders
@@ -31,9 +32,10 @@ def request_bytes(url: str, api_key: str, body: str) -> bytes:
 class HttpCaller(asyncio.Protocol):
     """One caller on one connection: the next call begins when the answer is whole. `ended` brings the end of all."""
 
-    def __init__(self, request: bytes, recorder: Recorder) -> None:
+    def __init__(self, request: bytes, recorder: Recorder, start_s: float = 0.0) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._request = request
+        self._start_s = start_s
         self._recorder = recorder
         self._answer = b""
         self._whole_bytes: int | None = None
@@ -42,7 +44,10 @@ class HttpCaller(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: asyncio.Transport = transport  # type: ignore[assignment] # asyncio says no more of it
-        self._begin()
+        if self._start_s:
+            asyncio.get_running_loop().call_later(self._start_s, self._begin)
+        else:
+            self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended.done():
@@ -82,8 +87,8 @@ async def run(url: str, api_key: str, load: Load, recorder: Recorder) -> None:
     host, port = address.hostname or "", address.port or 80
     request = request_bytes(url, api_key, load.body)
     callers = []
-    for _ in range(load.callers):
-        _, caller = await loop.create_connection(lambda: HttpCaller(request, recorder), host, port)
+    for start_s in load.starts_s():
+        _, caller = await loop.create_connection(partial(HttpCaller, request, recorder, start_s), host, port)
         callers.append(caller)
     await asyncio.gather(*(caller.ended for caller in callers))
 

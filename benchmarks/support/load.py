@@ -14,14 +14,18 @@ __all__ = ["Load", "LoadReport", "Recorder", "serve_orders"]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`callers` make calls one after the other for `seconds`, of which the first `warm_up_s` aren't measured. `body` is
-    the request's JSON text, `is_stream` says that it asks for a stream."""
+    """`callers` make calls one after the other for `seconds`. They begin one by one in the first `warm_up_s`, in which
+    nothing is measured. `body` is the request's JSON text, `is_stream` says that it asks for a stream."""
 
     callers: int
     seconds: float
     body: str = field(repr=False)
     warm_up_s: float = 0.5
     is_stream: bool = False
+
+    def starts_s(self) -> list[float]:
+        """When each caller begins."""
+        return [self.warm_up_s * number / self.callers for number in range(self.callers)]
 
 
 @dataclass(slots=True)

@@ -50,11 +50,12 @@ async def call(router: Any, document: dict[str, Any], recorder: Recorder) -> Non
 async def run(router: Any, load: Load, recorder: Recorder) -> None:
     """One load."""
 
-    async def caller() -> None:
+    async def caller(start_s: float) -> None:
+        await asyncio.sleep(start_s)
         while not recorder.is_over:
             await call(router, json.loads(load.body), recorder)
 
-    await asyncio.gather(*(caller() for _ in range(load.callers)))
+    await asyncio.gather(*map(caller, load.starts_s()))
 
 
 if __name__ == "__main__":
