@@ -61,8 +61,7 @@ async def reply_to_failure(error: KeyfleetError, fleet: ServingFleet, model: str
     if isinstance(error, JobCancelled):
         return error_reply(409, str(error), code=error.code)
     if isinstance(error, FleetClosed):
-        was_sent = getattr(error, "was_sent", False)
-        return _server_error(504, str(error), SHUTTING_DOWN) if was_sent else closing_reply()
+        return _server_error(504, str(error), SHUTTING_DOWN) if error.was_sent else closing_reply()
     if isinstance(error, BrokerUnavailable):
         return _unavailable(str(error), "broker_unavailable", DEFAULT_RETRY_S)
     if isinstance(error, RequestFailed):

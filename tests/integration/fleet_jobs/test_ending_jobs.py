@@ -14,7 +14,7 @@ from keyfleet import DeadlineExceeded, FleetClosed, InputError, JobCancelled, Jo
 from keyfleet.sim import SimConfig, SimLatency, SimProcess
 from support.events import wait_until
 from support.fixtures import StartSim
-from support.fleets import MakeFleet, chat
+from support.fleets import CHAT, MakeFleet, chat
 from support.job_programs import start_job_program, wait_until_printed
 from support.place import Place, sim_key
 
@@ -65,6 +65,8 @@ def test_what_the_deadline_has_overtaken_ends_unpaid_and_so_does_what_is_read_la
         yield from rows(5)
 
     with make_fleet() as fleet:
+        fleet.call(CHAT, next(rows(1)))  # its workers take their time to start
+        sim.reset()
         job = fleet.submit(slow(), deadline=2.0)
         wait_until(lambda: job.counts.finished == 300, "all that was read has its result")
         go_on.set()

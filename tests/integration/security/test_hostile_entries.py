@@ -32,7 +32,7 @@ HOSTILE_RECORDS: dict[str, bytes] = {
     "empty": b"",
     "a list": b"[]\n" + BODY,
     "deeply nested": b"[" * 100_000 + b"\n" + BODY,
-    "a later version": record(v=2),
+    "a later version": record(v=3),
     "a version that is none": record(v="1"),
     "another host": record(endpoint="https://elsewhere.example/v1/chat/completions"),
     "a host of its own": record(endpoint="@elsewhere.example/"),
@@ -193,7 +193,7 @@ def test_an_outcome_of_a_later_version_is_left_for_a_later_keyfleet(
 ) -> None:
     command = place.start("run", str(slow_job), "--no-workers", KEYFLEET_BROKER_URL=broker.url)
     stream = redis_keys.job_outcomes("main", job_of(client))
-    outcome = json.dumps({"v": 2, "ok": True, "attempts": 1, "finished_s": 1})
+    outcome = json.dumps({"v": 3, "ok": True, "attempts": 1, "finished_s": 1})
     client.xadd(stream, {"request": f"{job_of(client)}:1", "outcome": outcome, "body": "{}", "record": "{}\n{}"})
     assert command.wait() == 2
     assert "upgrade it" in command.stderr

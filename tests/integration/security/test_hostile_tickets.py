@@ -57,7 +57,7 @@ HOSTILE: dict[str, bytes] = {
     "too many": arguments_of(1, 2),
     "named arguments": json.dumps(message((1,), {"count": 1, "x": MARKER})).encode(),
     "a task that is unknown": json.dumps(message(headers={"task": f"os.{MARKER}"})).encode(),
-    "a later version": json.dumps(message(headers={CONTRACT_HEADER: 2})).encode(),
+    "a later version": json.dumps(message(headers={CONTRACT_HEADER: 3})).encode(),
     "a version that is none": json.dumps(message(headers={CONTRACT_HEADER: MARKER})).encode(),
     "a long id": json.dumps(message(headers={"id": MARKER * 10})).encode(),
     "pickle": json.dumps(message(**{"content-type": "application/x-python-serialize"})).encode(),

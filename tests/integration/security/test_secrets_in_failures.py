@@ -160,7 +160,8 @@ def test_prompts_are_only_in_the_ledger_and_in_the_output(scene: Scene) -> None:
     assert holders
     assert {name.rpartition(b":")[2] for name in holders} <= {b"requests", b"outcomes", b"attempts"}
     for kind, command in ((b":celery:", b"LPUSH"), (b":celery:", b"PUBLISH"), (b":hold:", b'"SET"')):
-        sent = [line for line in scene.ear.heard.splitlines() if kind in line]
+        # A script is given the ledger's keys beside those of tickets; what it does with each is heard line by line.
+        sent = [line for line in scene.ear.heard.splitlines() if kind in line and b'"EVALSHA"' not in line]
         assert any(command in line for line in sent)
         assert [line for line in sent if MARKER.encode() in line] == []
     paths = [path for path in scene.place.directory.rglob("*") if path.is_file()]
