@@ -107,7 +107,8 @@ class PieceSender:
             for call in calls:
                 call(pipeline)
             answers = pipeline.execute()
+        answered_s = elapsed_s()  # a broker that stood still has answered late, and nothing was refused meanwhile
         for group, standings in zip(groups.values(), answers, strict=True):
             for (stream, _), standing in zip(group, standings, strict=True):
-                if stream.note(int(standing), now_s):
+                if stream.note(int(standing), answered_s):
                     self._wake.set()
