@@ -16,7 +16,7 @@ from keyfleet.clock import elapsed_s
 from keyfleet.config import redact_url
 from keyfleet.errors import BrokerUnavailable
 
-__all__ = ["OLDEST_SERVER", "SETTLING_S", "ServerWatch", "celery_url", "check_server", "connect"]
+__all__ = ["OLDEST_SERVER", "SETTLING_S", "ServerWatch", "celery_url", "check_server", "connect", "syncs_always"]
 
 OLDEST_SERVER = 7
 """Oldest major version of Redis: before it, scripts can't say that they free memory. Valkey began with 7.2."""
@@ -126,3 +126,12 @@ def check_server(client: redis.Redis, url: str) -> None:
     version = str(info.get("redis_version", "0"))
     if int(version.split(".")[0]) < OLDEST_SERVER:
         raise BrokerUnavailable(f"the broker at {shown} is Redis {version}; Redis {OLDEST_SERVER} or Valkey is needed")
+
+
+def syncs_always(client: redis.Redis) -> bool:
+    """Whether the server syncs every write to disk, and so loses nothing in a crash; False where it doesn't say."""
+    try:
+        found = cast("dict[str, str]", client.config_get("append*"))
+    except redis.RedisError:
+        return False
+    return bool(found.get("appendonly") == "yes" and found.get("appendfsync") == "always")

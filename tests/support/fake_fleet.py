@@ -6,9 +6,13 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keyfleet.calls import Answer, Priority
+from keyfleet.calls.spread_sending import SendOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["FakeFleet", "Sent", "answer"]
 
@@ -62,25 +66,15 @@ class FakeFleet:
             self.sent.append(sent)
         return self._reply(sent)
 
-    async def asend(
-        self,
-        endpoint: str,
-        body: bytes,
-        *,
-        timeout_s: float | None = None,
-        priority: Priority = "urgent",
-        max_attempts: int | None = None,
-        start_within_s: float | None = None,
-        job: str | None = None,
-    ) -> Answer:
+    async def asend(self, endpoint: str, body: bytes, **options: Unpack[SendOptions]) -> Answer:
         """As of a Fleet."""
-        return self.send(endpoint, body, timeout_s=timeout_s, priority=priority, max_attempts=max_attempts)
+        return self.send(endpoint, body, **options)
 
-    def send_stream(self, endpoint: str, body: bytes, **options: Any) -> Answer:
+    def send_stream(self, endpoint: str, body: bytes, **options: Unpack[SendOptions]) -> Answer:
         """As of a Fleet whose providers answer whole."""
         return self.send(endpoint, body, **options)
 
-    async def asend_stream(self, endpoint: str, body: bytes, **options: Any) -> Answer:
+    async def asend_stream(self, endpoint: str, body: bytes, **options: Unpack[SendOptions]) -> Answer:
         """The same for an event loop."""
         return self.send(endpoint, body, **options)
 

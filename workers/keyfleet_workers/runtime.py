@@ -10,12 +10,11 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import cast
 
 import redis
 from celery import Celery
 
-from keyfleet.broker import ServerWatch, check_server, connect
+from keyfleet.broker import ServerWatch, check_server, connect, syncs_always
 from keyfleet.clock import elapsed_s
 from keyfleet.config import Settings
 from keyfleet.jobs import forget_gone_callers, purge_abandoned
@@ -106,7 +105,7 @@ class WorkerRuntime:
         check_server(client, self._broker_url)
         storage = ExactRedisStorage("keyfleet+unix://", connection_pool=client.connection_pool)
         self._transitions = transitions = Transitions(client, fleet, lease_ms=self._lease_ms)
-        self._may_lose = not _syncs_always(client)
+        self._may_lose = not syncs_always(client)
         self._delivery = Delivery(
             client,
             transitions,
@@ -284,15 +283,6 @@ class WorkerRuntime:
                 self._transitions.forgive(queue, taken)
         except redis.RedisError as error:
             logger.info("the broker doesn't answer at the end (%s)", type(error).__name__)
-
-
-def _syncs_always(client: redis.Redis) -> bool:
-    """Whether the server syncs every write to disk, and so loses nothing in a crash."""
-    try:
-        found = cast("dict[str, str]", client.config_get("append*"))
-    except redis.RedisError:
-        return False
-    return bool(found.get("appendonly") == "yes" and found.get("appendfsync") == "always")
 
 
 def _sweep(client: redis.Redis, fleet: str, older_than_ms: int) -> None:

@@ -14,6 +14,7 @@ from keyfleet.batch.endpoints import split_url
 from keyfleet.batch.json_text import Member, NotJSON, join_members, members_of
 from keyfleet.calls import Priority, check_priority, is_duration
 from keyfleet.calls.spread_sending import SendOptions
+from keyfleet.calls.terms import LONGEST_JOB_NAME
 from keyfleet.errors import InvalidRequest
 
 __all__ = [
@@ -33,9 +34,6 @@ ATTEMPTS_HEADER = "X-Keyfleet-Max-Attempts"
 JOB_HEADER = "X-Keyfleet-Job"
 TIMEOUT_HEADER = "X-Keyfleet-Timeout"
 """The caller's own time until the answer, in seconds; the gateway's alone, since Python callers have `timeout`."""
-
-JOB_CHARACTERS = 100
-"""Longest name of a job."""
 
 DEFAULT_MODERATION_MODEL = "omni-moderation-latest"
 """The model of moderations that name none (OpenAI's API reference); the fleet finds keys by the model's name."""
@@ -162,7 +160,7 @@ def _given_timeout_s(given: str | None) -> float | None:
 
 
 def _job(given: str) -> str:
-    if not (0 < len(given) <= JOB_CHARACTERS and given.isascii() and given.isprintable()):
-        message = f"{JOB_HEADER}: expected a name of 1 to {JOB_CHARACTERS} printable ASCII characters"
+    if not (0 < len(given) <= LONGEST_JOB_NAME and given.isascii() and given.isprintable()):
+        message = f"{JOB_HEADER}: expected a name of 1 to {LONGEST_JOB_NAME} printable ASCII characters"
         raise InvalidRequest(message, code="invalid_job", field=JOB_HEADER)
     return given

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import redis
 
+from keyfleet.broker import ServerWatch
 from keyfleet.calls.admission import CallAdmission
 from keyfleet.calls.book import Call, CallBook
 from keyfleet.calls.replies import ReplyReader
@@ -62,8 +63,8 @@ class CallDesk:
         declare_flags: bool = True,
     ) -> None:
         """`served` None: the workers are others' business. `status` tells how they stand. `name` is what its calls are
-        listed under; empty: this process's. `grace_s` is how long a call
-        waits for a worker whose key serves its model. `look` is called now and then, by one thread."""
+        listed under; empty: this process's. `grace_s` is how long a call waits for a worker whose key serves its model.
+        `look` is called now and then, by one thread."""
         settings = backend.settings
         self._backend = backend
         self._client, watch = backend.connect()
@@ -81,18 +82,17 @@ class CallDesk:
         )
         self._ledger = self._new_ledger(name, declare_flags)
         self._sender = CallSender(self._ledger, self._book, self._stopping)
-        acceptor = Acceptor(
-            self._client,
-            self._ledger,
-            stopping=self._stopping,
-            say=self._say,
-            on_pause=self._sender.look,
-        )
+        self._sender.accept_with(self._new_acceptor())
         self._admission = CallAdmission(served, encoding_name)
         self._estimates = OutputEstimates(self._client)
-        self._sender.accept_with(acceptor)
         self._waits = WaitWatch(self._book, status, lambda: backend.workers, self._sender.withdraw, grace_s=grace_s)
-        self._replies = ReplyReader(
+        self._replies = self._new_replies(watch)
+
+    def _new_acceptor(self) -> Acceptor:
+        return Acceptor(self._client, self._ledger, stopping=self._stopping, say=self._say, on_pause=self._sender.look)
+
+    def _new_replies(self, watch: ServerWatch) -> ReplyReader:
+        return ReplyReader(
             self._ledger,
             self._book,
             watch,

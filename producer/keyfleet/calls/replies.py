@@ -33,7 +33,7 @@ BLOCK_MS = 200
 """How long one read waits for an outcome (ms)."""
 
 SPEAK_S = 0.5
-"""Interval of saying that the caller lives (s)."""
+"""Interval of saying that the caller lives, and of looking whether the workers of its streams do (s)."""
 
 SILENT_S = ALIVE_MS / 2000
 """After so long a silence of this process, what it waits for may have been taken for nobody's (s)."""
@@ -88,6 +88,7 @@ class ReplyReader:
         self._untrimmed_bytes = 0
         self._spoke_s = time.monotonic()
         self._speak_due_s = 0.0
+        self._silence_due_s = 0.0
         self._thread = threading.Thread(target=self._run, name="keyfleet-call-replies", daemon=True)
 
     def start(self) -> None:
@@ -185,6 +186,9 @@ class ReplyReader:
     def _end_silent(self) -> None:
         """Of an answer that has begun its worker says several times a minute that it lives."""
         now_s = time.monotonic()
+        if now_s < self._silence_due_s:
+            return
+        self._silence_due_s = now_s + SPEAK_S
         for call in self._book.all():
             if not (call.is_wanted and call.stream is not None and call.has_begun):
                 continue

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from keyfleet.calls.answer import Answer, Priority
 from keyfleet.calls.spreading import Spread, spread
 from keyfleet.errors import RequestTooLarge
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["SendOptions", "SendsCalls", "halves", "send_parts", "send_whole", "with_time_left"]
 
@@ -18,15 +21,12 @@ MOST_AT_ONCE = 2000
 tasks than these are made, however long the list."""
 
 
-class _OptionsOfEveryCall(TypedDict):
+class SendOptions(TypedDict, total=False):
+    """The options of `Fleet.send`, each as it is by default where it is left out."""
+
     timeout_s: float | None
     priority: Priority
     max_attempts: int | None
-
-
-class SendOptions(_OptionsOfEveryCall, total=False):
-    """The options of `Fleet.send`."""
-
     start_within_s: float | None
     job: str | None
 
@@ -34,17 +34,7 @@ class SendOptions(_OptionsOfEveryCall, total=False):
 class SendsCalls(Protocol):
     """What is needed of a Fleet."""
 
-    async def asend(
-        self,
-        endpoint: str,
-        body: bytes,
-        *,
-        timeout_s: float | None = None,
-        priority: Priority = "urgent",
-        max_attempts: int | None = None,
-        start_within_s: float | None = None,
-        job: str | None = None,
-    ) -> Answer:
+    async def asend(self, endpoint: str, body: bytes, **options: Unpack[SendOptions]) -> Answer:
         """Send one call and wait for its answer."""
         ...
 
@@ -81,7 +71,7 @@ def with_time_left(options: SendOptions, began_s: float) -> SendOptions:
     """The same options for what goes on with a call that began at `began_s` of the monotonic clock."""
     passed_s = time.monotonic() - began_s
     left: SendOptions = {**options}
-    if (timeout_s := options["timeout_s"]) is not None:
+    if (timeout_s := options.get("timeout_s")) is not None:
         left["timeout_s"] = max(timeout_s - passed_s, 0.001)
     if (start_within_s := options.get("start_within_s")) is not None:
         left["start_within_s"] = max(start_within_s - passed_s, 0.001)

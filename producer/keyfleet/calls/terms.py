@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from keyfleet.calls.answer import LONGEST_S, Priority, check_attempts, check_priority, is_duration
 from keyfleet.errors import InvalidRequest
 
-__all__ = ["CallTerms"]
+__all__ = ["LONGEST_JOB_NAME", "CallTerms"]
+
+LONGEST_JOB_NAME = 100
+"""Characters of a job's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,6 @@ def _end_of(name: str, given_s: float | None) -> float | None:
     if not is_duration(given_s):
         raise InvalidRequest(f"{name}: expected a number of seconds above 0", code="invalid_timeout", field=name)
     return time.monotonic() + min(given_s, LONGEST_S)
-
-
-LONGEST_JOB_NAME = 100
-"""Characters of a job's name."""
 
 
 def _job_name(job: str | None) -> str:

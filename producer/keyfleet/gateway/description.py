@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from keyfleet.api.reading import ATTEMPTS_HEADER, JOB_CHARACTERS, JOB_HEADER, PRIORITY_HEADER, TIMEOUT_HEADER
+from keyfleet.api.reading import ATTEMPTS_HEADER, JOB_HEADER, PRIORITY_HEADER, TIMEOUT_HEADER
+from keyfleet.calls.terms import LONGEST_JOB_NAME
 from keyfleet.gateway.schemas import SCHEMAS, schema_of
+from keyfleet.server_sent_events import EVENT_STREAM
 from keyfleet.version import __version__
 
 __all__ = ["describe"]
@@ -62,7 +64,7 @@ _PARAMETERS = (
     (
         JOB_HEADER,
         "Name of the job that the call belongs to.",
-        {"type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$", "minLength": 1, "maxLength": JOB_CHARACTERS},
+        {"type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$", "minLength": 1, "maxLength": LONGEST_JOB_NAME},
     ),
 )
 
@@ -103,7 +105,7 @@ def describe(*, asks_for_key: bool) -> dict[str, Any]:
 def _call(path: str, name: Any, body: Any, answer: Any, can_stream: Any) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": schema_of(answer)}}
     if can_stream:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content[EVENT_STREAM] = {"schema": {"type": "string"}}
     headers = {name: {"description": about, "schema": schema} for name, (about, schema) in _HEADERS.items()}
     return {
         "operationId": name,

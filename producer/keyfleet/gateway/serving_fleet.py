@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
-from keyfleet.calls import Answer, Priority
-from keyfleet.calls.spread_sending import SendsCalls
+from keyfleet.api.replies import AnswerFacts
+from keyfleet.calls import Answer
+from keyfleet.calls.spread_sending import SendOptions, SendsCalls
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["ServingFleet", "StreamedAnswer"]
 
 
-@runtime_checkable
-class StreamedAnswer(Protocol):
+class StreamedAnswer(AnswerFacts, Protocol):
     """An answer that comes in pieces: whole server-sent events, as the provider sends them.
 
     Going through it raises RequestFailed where it breaks off. `aclose` stops the call at the provider.
@@ -20,15 +23,6 @@ class StreamedAnswer(Protocol):
 
     @property
     def status(self) -> int: ...
-
-    @property
-    def key_name(self) -> str | None: ...
-
-    @property
-    def request_id(self) -> str | None: ...
-
-    @property
-    def attempts(self) -> int: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
@@ -38,17 +32,7 @@ class StreamedAnswer(Protocol):
 class ServingFleet(SendsCalls, Protocol):
     """A `keyfleet.Fleet`, as far as the gateway uses it."""
 
-    async def asend_stream(
-        self,
-        endpoint: str,
-        body: bytes,
-        *,
-        timeout_s: float | None = None,
-        priority: Priority = "urgent",
-        max_attempts: int | None = None,
-        start_within_s: float | None = None,
-        job: str | None = None,
-    ) -> Answer | StreamedAnswer:
+    async def asend_stream(self, endpoint: str, body: bytes, **options: Unpack[SendOptions]) -> Answer | StreamedAnswer:
         """Send one call whose body asks for a stream; an Answer where the provider has answered as a whole."""
         ...
 

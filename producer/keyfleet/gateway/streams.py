@@ -7,22 +7,21 @@ from collections.abc import Awaitable
 from keyfleet.api import error_event
 from keyfleet.api.replies import facts_of
 from keyfleet.calls import Answer
+from keyfleet.contract import STREAM_BROKEN
 from keyfleet.errors import KeyfleetError
 from keyfleet.gateway.endpoint import INTERNAL_ERROR, note_failure
 from keyfleet.gateway.exchange import Exchange
 from keyfleet.gateway.failures import reply_to_answer
 from keyfleet.gateway.serving_fleet import StreamedAnswer
+from keyfleet.server_sent_events import EVENT_STREAM
 
 __all__ = ["pass_on"]
 
 _HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
+    "content-type": f"{EVENT_STREAM}; charset=utf-8",
     "cache-control": "no-cache",
     "x-accel-buffering": "no",  # nginx would collect what is to be seen at once
 }
-
-BROKEN = "stream_broken"
-"""Code of the error that ends a stream, where the error has none of its own."""
 
 
 async def pass_on(exchange: Exchange, path: str, beginning: Awaitable[Answer | StreamedAnswer]) -> None:
@@ -47,7 +46,7 @@ async def _write_events(exchange: Exchange, path: str, streamed: StreamedAnswer)
         async for events in streamed:
             await exchange.write(events)
     except KeyfleetError as error:
-        last = error_event(path, str(error), code=getattr(error, "code", BROKEN))
+        last = error_event(path, str(error), code=getattr(error, "code", STREAM_BROKEN))
     except Exception as error:
         note_failure(error)
         last = error_event(path, "the gateway failed in the midst of the stream", code=INTERNAL_ERROR)

@@ -6,11 +6,14 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from keyfleet.calls import Answer, Priority, StreamedAnswer
-from keyfleet.calls.spread_sending import SendsCalls
+from keyfleet.calls import Answer, StreamedAnswer
+from keyfleet.calls.spread_sending import SendOptions, SendsCalls
 from keyfleet.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["CallFleet", "FleetSource", "find_fleet"]
 
@@ -20,45 +23,15 @@ Keys = str | Path | Sequence[str | Mapping[str, Any]]
 class CallFleet(SendsCalls, Protocol):
     """What the clients need of a `keyfleet.Fleet`."""
 
-    def send(
-        self,
-        endpoint: str,
-        body: bytes,
-        *,
-        timeout_s: float | None = None,
-        priority: Priority = "urgent",
-        max_attempts: int | None = None,
-        start_within_s: float | None = None,
-        job: str | None = None,
-    ) -> Answer:
+    def send(self, endpoint: str, body: bytes, **options: Unpack[SendOptions]) -> Answer:
         """Send one call and wait for its answer."""
         ...
 
-    def send_stream(
-        self,
-        endpoint: str,
-        body: bytes,
-        *,
-        timeout_s: float | None = None,
-        priority: Priority = "urgent",
-        max_attempts: int | None = None,
-        start_within_s: float | None = None,
-        job: str | None = None,
-    ) -> Answer | StreamedAnswer:
+    def send_stream(self, endpoint: str, body: bytes, **options: Unpack[SendOptions]) -> Answer | StreamedAnswer:
         """Send one call, and get its answer as soon as it begins."""
         ...
 
-    async def asend_stream(
-        self,
-        endpoint: str,
-        body: bytes,
-        *,
-        timeout_s: float | None = None,
-        priority: Priority = "urgent",
-        max_attempts: int | None = None,
-        start_within_s: float | None = None,
-        job: str | None = None,
-    ) -> Answer | StreamedAnswer:
+    async def asend_stream(self, endpoint: str, body: bytes, **options: Unpack[SendOptions]) -> Answer | StreamedAnswer:
         """The same for an event loop."""
         ...
 
