@@ -118,6 +118,14 @@ def test_a_stream_that_stalls_is_silent_until_the_client_leaves(sim: SimServer) 
     assert sim.requests(1)[0]["streamed_tokens"] == 2
 
 
+def test_who_leaves_before_the_silence_has_left_a_stall_too() -> None:
+    with SimServer(SimConfig(keys=KEYS, latency=SimLatency(token_interval_ms=60_000))) as sim:
+        answer = begin(sim, f"{PROMPT} [[sim:stall]]")
+        assert next(answer.iter_content(None))
+        answer.close()
+        assert wait_until_over(sim)["by_status"] == {"stall": 1}
+
+
 def test_a_stall_ends_without_an_end_after_its_time() -> None:
     with SimServer(SimConfig(keys=KEYS, faults=SimFaults(stall=1, hang_s=0.02))) as sim:
         text, is_whole = received(begin(sim, PROMPT))

@@ -85,13 +85,13 @@ class Exchange:
         self._visit.token_written(self._clock_ns())
 
     def _client_left(self) -> None:
-        """What fell silent before is counted as that, since the client had no other choice."""
+        """What is to fall silent is counted as that, however early the client leaves: it had no other choice."""
         if self._timer is not None:
             self._timer.cancel()
         plan, writer = self._plan, self._writer
         if writer is not None:
             writer.stop()
-        is_silent = plan is not None and (plan.ending == "hang" or (writer is not None and writer.is_stalled))
+        is_silent = plan is not None and (plan.ending == "hang" or plan.outcome == "stall")
         self._count(plan.outcome if plan is not None and is_silent else "client_left", succeeded=False)
 
     def _count(self, outcome: str, *, succeeded: bool) -> None:

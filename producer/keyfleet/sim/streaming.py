@@ -58,7 +58,6 @@ class StreamWriter:
     def __init__(
         self, connection: HttpConnection, plan: StreamPlan, on_token: Callable[[], None], on_end: Callable[[], None]
     ) -> None:
-        self.is_stalled = False
         self._connection = connection
         self._plan = plan
         self._on_token = on_token
@@ -106,7 +105,6 @@ class StreamWriter:
 
     def _end(self) -> None:
         if self._plan.fault == "stall":
-            self.is_stalled = True
             self._timer = self._loop.call_later(self._plan.hang_s, self._break_off)
         elif self._plan.fault == "break_off":
             self._break_off()

@@ -168,7 +168,7 @@ def test_the_monitor_sees_how_things_stand_and_neither_reads_requests_nor_writes
 ) -> None:
     key = sim_key("one", "5/1 second")
     place.write_keys(start_sim(SimConfig(keys=(key,), latency=SimLatency(latency_ms=100))), (key,))
-    write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(200)])
+    write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(2000)])  # more than there is time for
     start(place, guarded, "worker", "--key", "one", user=WORKER)
     start(place, guarded, "run", "in.jsonl", "--no-workers", user=PRODUCER)
     with connect(guarded.url(MONITOR)) as monitor:
@@ -205,7 +205,7 @@ def test_flower_sees_workers_queues_and_events_and_reads_no_requests(
 ) -> None:
     key = sim_key("one", "5/1 second")
     place.write_keys(start_sim(SimConfig(keys=(key,))), (key,))
-    write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(200)])
+    write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(2000)])  # more than there is time for
     start(place, guarded, "worker", "--key", "one", user=WORKER)
     start(place, guarded, "run", "in.jsonl", "--no-workers", user=PRODUCER)
     flower, name = Flower(place, guarded.url(FLOWER)), f"one@{socket.gethostname()}"

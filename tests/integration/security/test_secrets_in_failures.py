@@ -69,7 +69,8 @@ class Scene:
         """Let the keys that were enabled serve their models, then end the job, whatever others still wait for."""
         wait_until(lambda: self.answered() >= served, "keys that were enabled serve their requests")
         run.signal(signal.SIGINT)
-        assert run.wait() in (0, 1, 130), run.stderr
+        interrupted_at_its_very_end = -signal.SIGINT  # for a shell it is 130 too
+        assert run.wait() in (0, 1, 130, interrupted_at_its_very_end), run.stderr
 
     def answered(self) -> set[str]:
         """Models that have a response."""
