@@ -13,13 +13,14 @@ from keyfleet.checked_json import CONTRACT_VERSION, Fields, is_count, parse_json
 from keyfleet.errors import MalformedEntry
 
 __all__ = [
+    "BULK",
     "CONTRACT_HEADER",
     "CONTRACT_VERSION",
-    "HIGHEST_PRIORITY",
-    "LOWEST_PRIORITY",
     "NO_TICKETS",
+    "PRIORITIES",
     "REQUESTS_PER_TICKET",
     "TASK_NAME",
+    "URGENT",
     "Ticket",
     "Tickets",
     "new_tickets",
@@ -42,9 +43,13 @@ MAX_BODY_BYTES = 1024
 MAX_ID_CHARACTERS = 64
 """Longest name of a ticket; it shows in Flower and in logs."""
 
-HIGHEST_PRIORITY = 0
-LOWEST_PRIORITY = 9
-"""Of Celery's Redis transport."""
+URGENT = 0
+"""Priority of interactive work; in Celery's Redis transport 0 is the highest, and the default."""
+
+BULK = 9
+"""Priority of jobs; the lowest there."""
+
+PRIORITIES = (URGENT, BULK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ NO_TICKETS = Tickets(())
 
 def new_tickets(queue: str, requests: int, *, overtake: bool) -> Tickets:
     """What `requests` new requests of `queue` need."""
-    priority = HIGHEST_PRIORITY if overtake else LOWEST_PRIORITY
+    priority = URGENT if overtake else BULK
     count = -(-requests // REQUESTS_PER_TICKET)
     found = (Ticket(str(uuid.uuid4()), REQUESTS_PER_TICKET, priority) for _ in range(count))
     return Tickets(tuple(json.dumps(plain_message(ticket, queue)) for ticket in found), overtake)
@@ -123,7 +128,7 @@ def read_ticket(message: Any) -> Ticket:
         raise MalformedEntry("`id`: expected up to 64 printable characters")
     properties = Fields(fields.members("properties"))
     priority = properties.count("priority", 0)
-    return Ticket(ticket_id, _count(_body(fields, properties)), min(priority, LOWEST_PRIORITY))
+    return Ticket(ticket_id, _count(_body(fields, properties)), min(priority, BULK))
 
 
 def _body(fields: Fields, properties: Fields) -> str | bytes:

@@ -11,23 +11,16 @@ from kombu.messaging import Producer
 from keyfleet import redis_keys
 from keyfleet.ticket_channel import TicketTransport
 from keyfleet.ticket_message import (
+    BULK,
     CONTRACT_HEADER,
     CONTRACT_VERSION,
-    HIGHEST_PRIORITY,
-    LOWEST_PRIORITY,
+    PRIORITIES,
     REQUESTS_PER_TICKET,
     TASK_NAME,
+    URGENT,
 )
 
-__all__ = ["BULK", "PRIORITIES", "REQUESTS_PER_TICKET", "TASK_NAME", "URGENT", "TicketOffice", "make_app"]
-
-URGENT = HIGHEST_PRIORITY
-"""Priority of interactive work; in Celery's Redis transport 0 is the highest, and the default."""
-
-BULK = LOWEST_PRIORITY
-"""Priority of jobs."""
-
-PRIORITIES = (URGENT, BULK)
+__all__ = ["TicketOffice", "make_app"]
 
 
 def make_app(broker_url: str, fleet: str, name: str = "keyfleet") -> Celery:

@@ -6,7 +6,7 @@ import signal
 import threading
 
 from keyfleet import redis_keys
-from keyfleet.tickets import BULK
+from keyfleet.ticket_message import BULK
 from support import sim_key
 from support.fleet_case import LEASE_S
 from support.fleet_job import FLEET, QUEUE, StartJob

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keyfleet import redis_keys
-from keyfleet.tickets import BULK, PRIORITIES
+from keyfleet.ticket_message import BULK, PRIORITIES
 from support import wait_until
 from support.fleet_job import FLEET, QUEUE, StartJob
 

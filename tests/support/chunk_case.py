@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from keyfleet.config import Environment, KeyConfig, ModelLimits, ModelSettings, SecretReference, parse_limits
 from keyfleet.ledger import Finish, JobOptions, Taken
-from keyfleet.tickets import REQUESTS_PER_TICKET
+from keyfleet.ticket_message import REQUESTS_PER_TICKET
 from keyfleet_workers.binding import KeyBinding, Quota
 from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.chunk import ChunkRunner

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import keyfleet
 
 NAMES = [
@@ -68,6 +70,11 @@ def test_the_command_line_brings_no_workers_before_a_command_asks_for_them() -> 
 
 def test_a_run_brings_no_workers_into_its_process() -> None:
     assert "keyfleet_workers" not in packages(modules_after("import keyfleet.cli.run"))
+
+
+@pytest.mark.parametrize("module", ["keyfleet.fleet", "keyfleet.cli.run", "keyfleet.gateway.server"])
+def test_who_only_sends_requests_loads_no_celery(module: str) -> None:
+    assert not packages(modules_after(f"import {module}")) & {"celery", "kombu"}
 
 
 def test_importing_the_workers_makes_no_application() -> None:

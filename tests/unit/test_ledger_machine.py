@@ -23,7 +23,7 @@ from keyfleet.contract import AttemptError, Outcome, Request
 from keyfleet.ledger import Finish, JobLedger, JobOptions, Retry, Taken, Transitions, Withdrawn
 from keyfleet.ledger.codec import request_key
 from keyfleet.redis_keys import QueueKeys
-from keyfleet.tickets import BULK, REQUESTS_PER_TICKET
+from keyfleet.ticket_message import BULK, REQUESTS_PER_TICKET
 from keyfleet_workers.binding import Quota
 from keyfleet_workers.dispatch import taker as taker_module
 from keyfleet_workers.dispatch.taker import Taker

@@ -11,7 +11,7 @@ from keyfleet import redis_keys
 from keyfleet.contract import AttemptError, Request
 from keyfleet.ledger import Beat, JobLedger, JobOptions, Reaped, Retry, Transitions
 from keyfleet.redis_keys import QueueKeys
-from keyfleet.tickets import BULK, URGENT
+from keyfleet.ticket_message import BULK, URGENT
 from keyfleet_workers.binding import Quota
 from keyfleet_workers.dispatch.taker import Taker
 from keyfleet_workers.holds import KeyScopes

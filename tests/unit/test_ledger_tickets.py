@@ -12,8 +12,7 @@ from keyfleet import redis_keys
 from keyfleet.contract import Request
 from keyfleet.ledger import JobLedger, JobOptions
 from keyfleet.redis_keys import QueueKeys
-from keyfleet.ticket_message import REQUESTS_PER_TICKET, new_tickets, read_ticket
-from keyfleet.tickets import BULK, URGENT
+from keyfleet.ticket_message import BULK, REQUESTS_PER_TICKET, URGENT, new_tickets, read_ticket
 
 FLEET, QUEUE = "fleet", "m"
 

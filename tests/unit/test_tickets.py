@@ -11,7 +11,8 @@ from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from keyfleet import redis_keys
-from keyfleet.tickets import BULK, REQUESTS_PER_TICKET, TASK_NAME, URGENT, TicketOffice, make_app
+from keyfleet.ticket_message import BULK, REQUESTS_PER_TICKET, TASK_NAME, URGENT
+from keyfleet.tickets import TicketOffice, make_app
 
 
 @pytest.fixture

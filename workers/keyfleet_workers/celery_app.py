@@ -12,7 +12,8 @@ from celery import Celery, bootsteps
 from keyfleet.broker import celery_url
 from keyfleet.config import Environment, Settings, find_keys
 from keyfleet.errors import ConfigurationError
-from keyfleet.tickets import TASK_NAME, make_app
+from keyfleet.ticket_message import TASK_NAME
+from keyfleet.tickets import make_app
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.consumption import consumer_step, ticket_queue
 from keyfleet_workers.exit_codes import KEY_SET_ASIDE

@@ -19,7 +19,8 @@ from keyfleet.clock import elapsed_s
 from keyfleet.config import Settings
 from keyfleet.jobs import forget_gone_callers, purge_abandoned
 from keyfleet.ledger import Transitions, model_of
-from keyfleet.tickets import REQUESTS_PER_TICKET, TicketOffice
+from keyfleet.ticket_message import REQUESTS_PER_TICKET
+from keyfleet.tickets import TicketOffice
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.consumption import Consumption
 from keyfleet_workers.dispatch.calls import CallRunner

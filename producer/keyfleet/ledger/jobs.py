@@ -24,8 +24,7 @@ from keyfleet.ledger.pieces import Piece, decode_piece, is_piece
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list, queue_names_in
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
-from keyfleet.ticket_message import NO_TICKETS, REQUESTS_PER_TICKET, Tickets
-from keyfleet.tickets import PRIORITIES
+from keyfleet.ticket_message import NO_TICKETS, PRIORITIES, REQUESTS_PER_TICKET, Tickets
 
 __all__ = ["JobLedger"]
 

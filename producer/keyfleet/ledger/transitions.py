@@ -17,7 +17,7 @@ from keyfleet.ledger.pieces import StreamHead, encode_head
 from keyfleet.ledger.queues import LUA_PACKAGE, QUEUE_LUA, queue_key_list
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
-from keyfleet.tickets import PRIORITIES, REQUESTS_PER_TICKET
+from keyfleet.ticket_message import PRIORITIES, REQUESTS_PER_TICKET
 
 __all__ = [
     "LEASE_PASSED",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keyfleet import redis_keys
-from keyfleet.tickets import PRIORITIES
+from keyfleet.ticket_message import PRIORITIES
 from support.fleet_job import FLEET, QUEUE
 from support.processes import children_of, signal_all
 from support.soak.fleet import SoakFleet

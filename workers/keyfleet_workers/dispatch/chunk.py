@@ -14,7 +14,7 @@ import redis
 
 from keyfleet.contract import TOO_LARGE_FOR_KEY
 from keyfleet.ledger import Finish, model_of
-from keyfleet.tickets import REQUESTS_PER_TICKET
+from keyfleet.ticket_message import REQUESTS_PER_TICKET
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.chunk_counts import ChunkCounts
