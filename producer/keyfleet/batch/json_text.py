@@ -11,7 +11,17 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["Member", "NotJSON", "decode_object", "join_members", "members_of", "one_line", "string", "value_of"]
+__all__ = [
+    "Member",
+    "NotJSON",
+    "decode_object",
+    "join_members",
+    "likely_model",
+    "members_of",
+    "one_line",
+    "string",
+    "value_of",
+]
 
 T = TypeVar("T")
 
@@ -22,6 +32,7 @@ _BLANKS = re.compile(r"[ \t\n\r]*")
 _PLAIN_KEY = re.compile(r'[ \t\n\r]*("([^"\\\x00-\x1f]*)")[ \t\n\r]*:[ \t\n\r]*')
 _AFTER_VALUE = re.compile(r"[ \t\n\r]*([,}])")
 _LINE_BREAK = re.compile(rb"[\r\n][ \t\r\n]*")
+_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -200,3 +211,9 @@ def _refuse_half_pairs(value: Any) -> None:
         raise NotJSON("half of a surrogate pair, which is no character") from None
     except ValueError:
         return  # an integer too long for Python to write; strings were not the trouble
+
+
+def likely_model(text: bytes) -> str | None:
+    """What the first member that looks like a request's model says, wherever it stands: a guess that parses nothing."""
+    found = _MODEL.search(text)
+    return None if found is None else found[1].decode(errors="replace")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
 from keyfleet.batch.endpoints import deployment_model, refusal, split_url
+from keyfleet.batch.json_text import likely_model
 from keyfleet.contract import Cost, Request
 from keyfleet.errors import InvalidRequest
 from keyfleet.running.served_models import ServedModels, admitted_cost
@@ -20,8 +20,6 @@ MOST_MODELS = 1_000
 
 QUICK_BYTES = 4096
 """The tokens of a body that is no longer are counted in half a millisecond."""
-
-_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 
 
 class CallAdmission:
@@ -45,8 +43,7 @@ class CallAdmission:
     def takes_long(self, body: bytes) -> bool:
         """Whether `request` may take longer than an event loop can spare: to count a long body, or to load what its
         model's tokens are counted with. Goes by the first member of the body that looks like its model."""
-        found = _MODEL.search(body) if len(body) <= QUICK_BYTES else None
-        return found is None or found[1].decode(errors="replace") not in self._counters
+        return len(body) > QUICK_BYTES or likely_model(body) not in self._counters
 
     def request(self, call_id: str, endpoint: str, body: bytes, *, urgent: bool, streams: bool = False) -> Request:
         """The request of a call, whose answer comes in pieces where `streams`. Raises InvalidRequest, NoKeyServes and

@@ -22,7 +22,7 @@ from keyfleet.errors import (
 )
 from keyfleet.gateway.serving_fleet import ServingFleet
 
-__all__ = ["closing_reply", "reply_to_answer", "reply_to_failure"]
+__all__ = ["closing_reply", "reply_to_answer", "reply_to_failure", "unavailable_reply"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ async def reply_to_failure(error: KeyfleetError, fleet: ServingFleet, model: str
     if isinstance(error, FleetClosed):
         return _server_error(504, str(error), SHUTTING_DOWN) if error.was_sent else closing_reply()
     if isinstance(error, BrokerUnavailable):
-        return _unavailable(str(error), "broker_unavailable", DEFAULT_RETRY_S)
+        return unavailable_reply(str(error), "broker_unavailable")
     if isinstance(error, RequestFailed):
         return _server_error(502, str(error), error.code)
     raise error
@@ -71,13 +71,13 @@ async def reply_to_failure(error: KeyfleetError, fleet: ServingFleet, model: str
 
 def closing_reply() -> Reply:
     """The gateway is about to end; where there is another, or a new one, it will answer."""
-    return _unavailable("the gateway is shutting down", SHUTTING_DOWN, 1)
+    return unavailable_reply("the gateway is shutting down", SHUTTING_DOWN, 1)
 
 
 async def _busy(error: DeadlineExceeded, fleet: ServingFleet, model: str) -> Reply:
     """As a provider says it whose limit is reached, unless nothing can work now; the client may well try again."""
     if trouble := fleet.readiness():
-        return _unavailable(f"{error} ({trouble}); nothing was paid for it", "not_ready", DEFAULT_RETRY_S)
+        return unavailable_reply(f"{error} ({trouble}); nothing was paid for it", "not_ready")
     why, wait_s = await asyncio.to_thread(_prospect, fleet, model)
     message = f"{error}{f' ({why})' if why else ''}; nothing was paid for it"
     headers = {"retry-after": str(wait_s)}
@@ -94,7 +94,8 @@ def _prospect(fleet: ServingFleet, model: str) -> tuple[str, int]:
     return why, DEFAULT_RETRY_S if wait_s is None else min(MOST_RETRY_S, max(1, math.ceil(min(wait_s, MOST_RETRY_S))))
 
 
-def _unavailable(message: str, code: str, retry_s: int) -> Reply:
+def unavailable_reply(message: str, code: str, retry_s: int = DEFAULT_RETRY_S) -> Reply:
+    """Nothing was tried, and later it may go; `retry_s` is what clients are told to wait (s)."""
     return error_reply(503, message, code=code, kind="server_error", headers={"retry-after": str(retry_s)})
 
 

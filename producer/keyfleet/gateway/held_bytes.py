@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from keyfleet.api import Refused, error_reply
+from keyfleet.api import Refused
+from keyfleet.gateway.failures import unavailable_reply
 
 __all__ = ["HeldBytes", "Holding"]
-
-RETRY_S = 5
-"""What clients are told to wait (s)."""
 
 
 class HeldBytes:
@@ -33,8 +31,7 @@ class HeldBytes:
         """Raises Refused where there is no room for so many more bytes."""
         if self._held_bytes + count > self._most_bytes:
             message = "the gateway holds as many bytes of requests as it may; nothing was paid for this one"
-            headers = {"retry-after": str(RETRY_S)}
-            raise Refused(error_reply(503, message, code="overloaded", kind="server_error", headers=headers))
+            raise Refused(unavailable_reply(message, "overloaded"))
         self._held_bytes += count
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import Protocol
 
 from keyfleet.batch.aside import AsideQueue
 from keyfleet.batch.formats import Row, blank_row
+from keyfleet.batch.json_text import likely_model
 from keyfleet.batch.lines import InputLine, InputLines
 from keyfleet.batch.parse import LineParser, ParsedLine
 from keyfleet.contract import Request
@@ -38,8 +38,6 @@ ASIDE_BYTES = 256 * 1024 * 1024
 
 PROMPT_S = 0.05
 """How long lines of a stream may wait for more of them before they are accepted (s)."""
-
-_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 
 
 class Admits(Protocol):
@@ -215,9 +213,9 @@ class Feeder:
         return is_behind_others or not self._window.has_room(queue)
 
     def _place(self, line: InputLine, *, was_aside: bool = False) -> None:
-        guess = _MODEL.search(line.raw)
-        if guess:
-            guessed_queue = queue_of(guess.group(1).decode(errors="replace"))
+        guess = likely_model(line.raw)
+        if guess is not None:
+            guessed_queue = queue_of(guess)
             if self._must_wait(guessed_queue, was_aside):
                 self._aside_of(guessed_queue).push(line)
                 return
