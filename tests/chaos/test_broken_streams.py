@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -44,20 +44,12 @@ for chunk in client.chat.completions.create(**{body!r}):
 
 
 @pytest.fixture
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BreakableServer]:
-    broker = BreakableServer(tmp_path_factory.mktemp("s"))
-    broker.start()
-    yield broker
-    broker.kill()
-
-
-@pytest.fixture
-def start(place: Place, broker: BreakableServer, start_sim: StartSim) -> Callable[[int], SharedFleet]:
+def start(place: Place, breakable_broker: BreakableServer, start_sim: StartSim) -> Callable[[int], SharedFleet]:
     """A fleet with answers of so many bytes, of which the provider sends some 300 a second."""
     latency = SimLatency(first_token_ms=20, token_interval_ms=25)
     keys = sim_key("one"), sim_key("two")
     return lambda size_bytes: SharedFleet(
-        *(place, broker, start_sim, keys), answers=SimAnswers(answer_bytes=size_bytes), latency=latency
+        *(place, breakable_broker, start_sim, keys), answers=SimAnswers(answer_bytes=size_bytes), latency=latency
     )
 
 
@@ -193,7 +185,7 @@ def test_streams_go_on_when_the_broker_was_killed_and_started_again(
 
 def test_streams_go_on_when_the_broker_stood_still_for_longer_than_workers_and_callers_may_be_silent(
     start: Callable[[int], SharedFleet],
-    broker: BreakableServer,
+    breakable_broker: BreakableServer,
     make_fleet: MakeFleet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -202,8 +194,8 @@ def test_streams_go_on_when_the_broker_stood_still_for_longer_than_workers_and_c
     shared.start_workers()
     readers = Readers(make_fleet(shared.broker.url), 6)
     shared.age_callers()  # who may be silent for much longer than is waited here
-    broker.freeze()
+    breakable_broker.freeze()
     threading.Event().wait(FROZEN_S)  # time itself is what is tested here
-    broker.wake()
+    breakable_broker.wake()
     readers.assert_each_has_its_whole_answer()
     assert by_status(shared) == {"200": 7}

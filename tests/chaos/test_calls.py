@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -23,17 +22,9 @@ CALLERS = 24
 
 
 @pytest.fixture
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BreakableServer]:
-    broker = BreakableServer(tmp_path_factory.mktemp("s"))
-    broker.start()
-    yield broker
-    broker.kill()
-
-
-@pytest.fixture
-def shared(place: Place, broker: BreakableServer, start_sim: StartSim) -> SharedFleet:
+def shared(place: Place, breakable_broker: BreakableServer, start_sim: StartSim) -> SharedFleet:
     place.settings["KEYFLEET_LEASE_S"] = str(LEASE_S)
-    return SharedFleet(place, broker, start_sim, (sim_key("one", "40/second"), sim_key("two", "40/second")))
+    return SharedFleet(place, breakable_broker, start_sim, (sim_key("one", "40/second"), sim_key("two", "40/second")))
 
 
 class Callers:
@@ -69,12 +60,12 @@ def test_calls_survive_a_server_that_is_killed_and_started_again(shared: SharedF
 
 
 def test_calls_survive_a_server_that_loses_everything(
-    shared: SharedFleet, broker: BreakableServer, make_fleet: MakeFleet
+    shared: SharedFleet, breakable_broker: BreakableServer, make_fleet: MakeFleet
 ) -> None:
     shared.start_workers()
     callers = Callers(make_fleet(shared.broker.url), 150)
     callers.wait_until_ended(0.3)
-    with broker.client() as client:
+    with breakable_broker.client() as client:
         client.flushall()
     callers.assert_all_answered()
     assert repeats_in(shared.sim.stats()) <= CALLERS  # what was in flight in that moment

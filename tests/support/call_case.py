@@ -33,7 +33,7 @@ from keyfleet_workers.provider import Answer, ProviderClient, SaidLimit
 from keyfleet_workers.provider.ongoing_call import OngoingCall
 from keyfleet_workers.quota_pools import Quota
 
-__all__ = ["COST", "SECRET", "CallCase", "CallClock", "clock_calls", "handed_back"]
+__all__ = ["COST", "SECRET", "CallCase", "CallClock", "clock", "handed_back"]
 
 LIMITS = (QuotaLimit("r", "requests", 60, 60_000, 100), QuotaLimit("t", "tokens", 1000, 10_000, 100))
 
@@ -53,7 +53,8 @@ class CallClock:
         return self.now_s
 
 
-def clock_calls(monkeypatch: pytest.MonkeyPatch) -> CallClock:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
     """A clock that everything about a call goes by."""
     clock = CallClock()
     for module in (calls, charges, held, key_health, trouble):

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from keyfleet.sim import SimConfig, SimProcess
+from support.breakable_server import BreakableServer
 from support.place import Place
 from support.server import ServerProcess
 
-__all__ = ["StartSim", "broker", "place", "start_sim"]
+__all__ = ["StartSim", "breakable_broker", "broker", "place", "start_sim"]
 
 StartSim = Callable[[SimConfig], SimProcess]
 
@@ -36,6 +37,15 @@ def start_sim() -> Iterator[StartSim]:
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A real server that the test may kill."""
     server = ServerProcess(tmp_path_factory.mktemp("s"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def breakable_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BreakableServer]:
+    """A real server that the test may also freeze, fill, wipe, or rob of what it wrote last."""
+    server = BreakableServer(tmp_path_factory.mktemp("s"))
     server.start()
     yield server
     server.kill()

@@ -15,11 +15,12 @@ from keyfleet.gateway import ApiKeys, Gateway, GatewayTerms
 from keyfleet.gateway.server import GatewayServer, bind
 from support.serving_fleet import ServedFleet
 
-__all__ = ["CHAT", "CHAT_BODY", "KEY", "Answered", "Line", "RunningGateway", "ask", "running_gateway"]
+__all__ = ["CHAT", "CHAT_BODY", "KEY", "STREAMED_BODY", "Answered", "Line", "RunningGateway", "ask", "running_gateway"]
 
 KEY = "gateway-key-1"
 CHAT = "/v1/chat/completions"
 CHAT_BODY: dict[str, Any] = {"model": "gpt", "messages": [{"role": "user", "content": "Hi"}]}
+STREAMED_BODY = {**CHAT_BODY, "stream": True}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A scripted provider, and clients of it."""
+"""A scripted provider, and clients of it; the clock that calls go by."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pytest
 from keyfleet.config import Provider
 from keyfleet_workers.provider import ProviderClient
 from keyfleet_workers.provider.client import ReadOnceEnvironment
+from support.call_case import clock
 from support.scripted_server import Key, MakeClient, ScriptedServer
+
+__all__ = ["clock", "make_client", "provider"]
 
 
 @pytest.fixture

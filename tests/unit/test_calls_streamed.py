@@ -8,12 +8,7 @@ from keyfleet.contract import CALL_STOPPED, STREAM_BROKEN, AttemptError
 from keyfleet.ledger import Finish, Retry
 from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import CallFailure
-from support.call_case import COST, CallCase, CallClock, clock_calls, handed_back
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
-    return clock_calls(monkeypatch)
+from support.call_case import COST, CallCase, CallClock, handed_back
 
 
 @pytest.fixture

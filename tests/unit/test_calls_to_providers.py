@@ -12,12 +12,7 @@ from keyfleet.ledger import Finish
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import CallFailure
-from support.call_case import COST, SECRET, CallCase, CallClock, clock_calls, handed_back
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
-    return clock_calls(monkeypatch)
+from support.call_case import COST, SECRET, CallCase, CallClock, handed_back
 
 
 def test_a_model_is_asked_for_by_its_name_at_the_provider(clock: CallClock) -> None:

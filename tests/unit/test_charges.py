@@ -10,17 +10,12 @@ import redis
 from keyfleet.config import REFUNDS, ModelLimits, ModelSettings, Provider, parse_limits
 from keyfleet_workers.dispatch.delivery import Settle
 from keyfleet_workers.limiter import Correction, QuotaLimit, Settlement
-from support.call_case import COST, LIMITS, CallCase, CallClock, clock_calls
+from support.call_case import COST, LIMITS, CallCase, CallClock
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
 
 MINUTE_LIMITS = (QuotaLimit("r", "requests", 60, 60_000, 100), QuotaLimit("t", "tokens", 1000, 60_000, 100))
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
-    return clock_calls(monkeypatch)
 
 
 def headers(**left: str) -> dict[str, str]:

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from keyfleet.calls import Answer
-from support.gateway_case import CHAT, CHAT_BODY, Line, RunningGateway, running_gateway
+from support.gateway_case import CHAT, CHAT_BODY, STREAMED_BODY, Line, RunningGateway, running_gateway
 from support.serving_fleet import FakeStream, SentCall, ServedFleet, chat_answer
 
 SHORT_S = 0.2
-STREAMED = {**CHAT_BODY, "stream": True}
 
 
 @pytest.fixture
@@ -272,7 +271,7 @@ def test_an_old_client_gets_a_stream_without_chunks() -> None:
             yield b"data: %d\n\n" % number
 
     with running_gateway(ServedFleet(lambda sent: FakeStream(go()))) as gateway, gateway.line() as line:
-        raw = json.dumps(STREAMED).encode()
+        raw = json.dumps(STREAMED_BODY).encode()
         line.say(line.head().replace(b"HTTP/1.1", b"HTTP/1.0") + b"Content-Length: %d\r\n\r\n%s" % (len(raw), raw))
         head = line.hear_head()
         assert "200 OK" in head

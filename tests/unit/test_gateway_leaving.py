@@ -12,11 +12,10 @@ import pytest
 from keyfleet.calls import Answer
 from keyfleet.gateway.protocol import BoundedProtocol
 from support.events import wait_until
-from support.gateway_case import CHAT_BODY, RunningGateway, running_gateway
+from support.gateway_case import CHAT_BODY, STREAMED_BODY, RunningGateway, running_gateway
 from support.serving_fleet import FakeStream, SentCall, ServedFleet, chat_answer
 
 SHORT_S = 0.2
-STREAMED = {**CHAT_BODY, "stream": True}
 
 
 @pytest.fixture
@@ -119,7 +118,7 @@ def test_a_stream_whose_client_leaves_is_stopped() -> None:
     stream = FakeStream(go())
     with running_gateway(ServedFleet(lambda sent: stream)) as gateway:
         with gateway.line() as line:
-            line.post(STREAMED)
+            line.post(STREAMED_BODY)
             line.hear_head()
             assert line.hear_chunk() == b"data: 1\n\n"
             assert not stream.closed.is_set()
@@ -135,13 +134,13 @@ def test_events_go_out_one_by_one() -> None:
             await asyncio.to_thread(go_on.acquire)
 
     with running_gateway(ServedFleet(lambda sent: FakeStream(go()))) as gateway, gateway.line() as line:
-        line.post(STREAMED)
+        line.post(STREAMED_BODY)
         line.hear_head()
         for number in range(3):
             assert line.hear_chunk() == b"data: %d\n\n" % number
             go_on.release()
         assert line.hear_chunk() == b""
-        line.post(STREAMED)  # the connection can go on
+        line.post(STREAMED_BODY)  # the connection can go on
         assert "200 OK" in line.hear_head()
         go_on.release(3)
 
@@ -157,7 +156,7 @@ def test_a_stream_that_nobody_reads_is_held_back_and_then_stopped() -> None:
 
     stream = FakeStream(go())
     with running_gateway(ServedFleet(lambda sent: stream), unread_s=SHORT_S) as gateway, gateway.line() as line:
-        line.post(STREAMED)
+        line.post(STREAMED_BODY)
         assert stream.closed.wait(20)
         assert len(taken) < 500
         wait_until(lambda: not gateway.server.server_state.connections, "the connection is gone")

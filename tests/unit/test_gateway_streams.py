@@ -10,10 +10,8 @@ import pytest
 
 from keyfleet.calls import Answer
 from keyfleet.errors import BrokerUnavailable, DeadlineExceeded, FleetClosed, RequestFailed
-from support.gateway_case import CHAT, CHAT_BODY, Answered, ask
+from support.gateway_case import CHAT, CHAT_BODY, STREAMED_BODY, Answered, ask
 from support.serving_fleet import FakeStream, SentCall, ServedFleet
-
-STREAMED = {**CHAT_BODY, "stream": True}
 
 
 def stream_of(*pieces: bytes | Exception) -> FakeStream:
@@ -27,7 +25,7 @@ def stream_of(*pieces: bytes | Exception) -> FakeStream:
 
 
 def asked(stream: Any, path: str = CHAT) -> Answered:
-    return ask(ServedFleet(lambda sent: stream), path, {**STREAMED, "input": "a"})
+    return ask(ServedFleet(lambda sent: stream), path, {**STREAMED_BODY, "input": "a"})
 
 
 def test_events_are_passed_on_as_they_came() -> None:
@@ -54,7 +52,7 @@ def test_only_what_asks_for_it_is_streamed() -> None:
 
 def test_a_streamed_call_has_the_same_options() -> None:
     fleet = ServedFleet()
-    ask(fleet, CHAT, STREAMED, headers={"x-keyfleet-priority": "bulk", "x-keyfleet-job": "j"})
+    ask(fleet, CHAT, STREAMED_BODY, headers={"x-keyfleet-priority": "bulk", "x-keyfleet-job": "j"})
     assert fleet.sent[0].options == {
         "timeout_s": None,
         "priority": "bulk",
@@ -86,7 +84,7 @@ def test_what_fails_before_it_begins_has_a_status(error: Exception, status: int)
     def fail(sent: SentCall) -> Any:
         raise error
 
-    assert ask(ServedFleet(fail), CHAT, STREAMED).status == status
+    assert ask(ServedFleet(fail), CHAT, STREAMED_BODY).status == status
 
 
 @pytest.mark.parametrize(

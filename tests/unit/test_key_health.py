@@ -15,16 +15,11 @@ from keyfleet_workers.dispatch.trouble import LIMITED_FORGIVEN
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import DAY_LIMIT_REST_MS, CallFailure
-from support.call_case import COST, CallCase, CallClock, clock_calls, handed_back
+from support.call_case import COST, CallCase, CallClock, handed_back
 
 PROXY = SecretReference("http://proxy:8080")
 
 NOTHING_USED = Settlement(5000, 5000, (1, COST), (-1, -COST))
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
-    return clock_calls(monkeypatch)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from keyfleet_workers.dispatch.packs import Pack
 from keyfleet_workers.limiter import Settlement
 from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import CallFailure
-from support.call_case import CallCase, CallClock, clock_calls
+from support.call_case import CallCase, CallClock
 
 BUSY = AttemptError(503, "http_503", "busy")
 
@@ -52,11 +52,6 @@ class SharedCase(CallCase):
     def refuses(self, status: int, code: str, message: str = "no") -> None:
         self.provider.status = status
         self.provider.document = {"error": {"code": code, "message": message}}
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
-    return clock_calls(monkeypatch)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from keyfleet_workers.limiter import Correction, QuotaLimit, Settlement
 from keyfleet_workers.provider import CallFailed
 from keyfleet_workers.provider.verdict import CallFailure
-from support.call_case import COST, CallCase, CallClock, clock_calls
+from support.call_case import COST, CallCase, CallClock
 
 if TYPE_CHECKING:
     from support.stand_in import StandIn
@@ -22,11 +22,6 @@ TOLD = {
     "x-ratelimit-remaining-tokens": "400",
     "x-ratelimit-reset-tokens": "36s",
 }
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> CallClock:
-    return clock_calls(monkeypatch)
 
 
 @pytest.mark.parametrize(("used", "refunds", "delta"), [(55, False, 15), (10, False, 0), (10, True, 10 - COST)])
