@@ -132,6 +132,7 @@ OTHER = {
 }
 SAMPLES = {**LANGUAGES, **OTHER}
 WORDS = sorted({word for text in SAMPLES.values() for word in text.split()})
+JOINTS = (" ", "\n", ", ", " - ")
 
 
 @pytest.fixture(scope="module")
@@ -168,13 +169,19 @@ def test_every_word_by_itself_is_never_estimated_below_its_true_count(name: str,
             assert estimate_tokens(form) >= true_tokens(encodings, form), form
 
 
+@pytest.mark.parametrize("joint", JOINTS)
+def test_a_word_over_and_over_is_never_estimated_below_its_true_count(joint: str, encodings: list[Encoding]) -> None:
+    below = [word for word in WORDS if estimate_tokens(text := joint.join([word] * 8)) < true_tokens(encodings, text)]
+    assert not below
+
+
 @pytest.mark.parametrize("name", LANGUAGES)
 def test_the_estimate_of_a_language_is_below_twice_its_true_count(name: str, encodings: list[Encoding]) -> None:
     text = LANGUAGES[name]
     assert estimate_tokens(text * 10) < 2 * true_tokens(encodings, text * 10)
 
 
-@given(words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=60), joint=st.sampled_from((" ", "\n", ", ", " - ")))
+@given(words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=60), joint=st.sampled_from(JOINTS))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_words_of_all_languages_together_are_never_estimated_below(
     words: list[str], joint: str, encodings: list[Encoding]

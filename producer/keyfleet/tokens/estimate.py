@@ -7,7 +7,8 @@ space), and every piece is given the most that it costs in cl100k_base or o200k_
   English ending: 2;
 - any other word of n ASCII letters: n/2, rounded up (2n/3 in capitals), and more where it isn't pronounceable. Of
   900,000 ordinary words in 27 languages, fewer than one in 50,000 is above that, and by no more than one token;
-- a Cyrillic word: four fifths of its characters' costs, plus 1;
+- a Cyrillic word: four fifths of its characters' costs, plus 1; all of them where it has letters as only Kazakh,
+  Mongolian and others have, of whose words the encodings know few;
 - any other character: what it costs by itself, 1 if it is listed, else the worst of its block of 64 code points.
 
 One token is added for every `SLICE_CHARS` characters, for the rare word that is worse than its bound. Known weakness:
@@ -58,10 +59,13 @@ _LONG_WORD_CHARS = 12
 
 _HARSH = re.compile(
     "[b-df-hj-np-tv-xz]{3}|[fghjkqvwxyz]j|[gkjmqrvwxz]z|[bgknvwx]q|[hjoquwxyz]v|[xz]g|[jq]w|[jo]x|[gqxz]k|jy|qo|lq|tj|tq"
-    "|rj|xh|xu|zr|wq|yq|yf|zq|fz"
+    "|rj|xh|xu|zr|wq|yq|yf|zq|fz|oq|uhu"
 )
 """Letters that don't go together in words: each such place costs half a token more. It is what tells keys, names of
 variables and random letters from words."""
+
+_FURTHER_CYRILLIC = re.compile("[\u0460-\u048f\u0492-\u04ff]")
+"""Letters that no Slavic language uses today; U+0490 and U+0491 are Ukrainian."""
 
 _MARKS = frozenset(punctuation)
 _DRAWN_MARKS = frozenset("#*-./=_")
@@ -127,7 +131,7 @@ class _PieceCosts(dict[str, int]):
             return 1
         characters = sum(map(self._characters.__getitem__, word))
         bound = characters + (piece[0] == " ")
-        return bound if word.isupper() else min(bound, (4 * characters + 4) // 5 + 1)
+        return bound if word.isupper() or _FURTHER_CYRILLIC.search(word) else min(bound, (4 * characters + 4) // 5 + 1)
 
 
 def _run_of_marks_tokens(mark: str, count: int) -> int:
