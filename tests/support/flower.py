@@ -5,7 +5,10 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 
+from keyfleet.broker import celery_url
+from keyfleet.tickets import make_app
 from support.commands import Command, start_command
+from support.events import wait_until
 from support.place import Place
 from support.scripted_server import unused_port
 
@@ -28,6 +31,7 @@ class Flower:
 
     def __init__(self, place: Place, url: str) -> None:
         self._port = unused_port()
+        self._app = make_app(celery_url(url), "main")
         (place.directory / "seen_by_flower.py").write_text(APPLICATION, encoding="utf-8")
         arguments = ["-A", "seen_by_flower", "flower", f"--port={self._port}", "--address=127.0.0.1", "--logging=debug"]
         env = {**place.env, "KEYFLEET_BROKER_URL": url, "FLOWER_UNAUTHENTICATED_API": "true"}
@@ -44,6 +48,12 @@ class Flower:
         except OSError:
             assert self.command.code is None, self.command.stderr
             return ""
+
+    def wait_until_it_hears_of(self, worker: str) -> None:
+        """Wait until it takes the worker's events, and the worker sends those of tickets, which is asked for as Flower
+        itself does every five seconds: of a chunk that has begun before, nothing is told until its end."""
+        wait_until(lambda: f'flower_worker_online{{worker="{worker}"}}' in self.get("/metrics"), "Flower hears of it")
+        wait_until(lambda: self._app.control.enable_events([worker], reply=True), "the worker tells of tickets")
 
     def end(self) -> None:
         """Kill it."""

@@ -207,9 +207,10 @@ def test_flower_sees_workers_queues_and_events_and_reads_no_requests(
     place.write_keys(start_sim(SimConfig(keys=(key,))), (key,))
     write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(2000)])  # more than there is time for
     start(place, guarded, "worker", "--key", "one", user=WORKER)
-    start(place, guarded, "run", "in.jsonl", "--no-workers", user=PRODUCER)
     flower, name = Flower(place, guarded.url(FLOWER)), f"one@{socket.gethostname()}"
     try:
+        flower.wait_until_it_hears_of(name)
+        start(place, guarded, "run", "in.jsonl", "--no-workers", user=PRODUCER)
         wait_until(lambda: "keyfleet.chunk" in flower.get("/api/tasks"), "Flower hears of tickets")
         flower.get("/api/workers?refresh=1")
         wait_until(lambda: name in flower.get(f"/worker/{name}"), "Flower has asked the worker")

@@ -39,12 +39,13 @@ def test_flower_shows_workers_and_tickets_and_neither_secrets_nor_prompts(
     key = sim_key("one", "20/1 second", secret=SECRET)
     place.write_keys(start_sim(SimConfig(keys=(key,), latency=SimLatency(latency_ms=50))), (key,))
     faults = {3: "[[sim:500x1]]", 5: "[[sim:400x1]]", 7: "[[sim:slow_downx1]]"}
-    lines = [bare_line(n, f"{MARKER} {faults.get(n, '')}") for n in range(400)]
+    lines = [bare_line(n, f"{MARKER} {faults.get(n, '')}") for n in range(4000)]  # more than there is time for
     write_lines(place.directory / "in.jsonl", lines)
     wait_until(lambda: flower.get("/api/workers") != "", "Flower answers")
-    place.start("worker", "--key", "one")
-    place.start("run", "in.jsonl", "--no-workers")
     name = f"one@{socket.gethostname()}"
+    place.start("worker", "--key", "one")
+    flower.wait_until_it_hears_of(name)
+    place.start("run", "in.jsonl", "--no-workers")
     tasks = wait_until(lambda: json.loads(flower.get("/api/tasks") or "{}"), "Flower sees tickets")
     wait_until(lambda: name in json.loads(flower.get("/api/workers?refresh=1") or "{}"), "Flower sees the worker")
     (task, *_) = tasks
