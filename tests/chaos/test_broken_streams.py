@@ -32,8 +32,12 @@ LONG_BYTES = 8000
 SHORT_BYTES = 600
 """One of so many takes some two seconds."""
 
-FROZEN_S = 2.0
-"""For so long the broker stands still: twice as long as a worker may be silent in that test (s)."""
+STREAM_SILENT_S = 3.0
+"""For so long a worker may be silent in the test of a broker that stands still: longer than the two seconds after which
+it speaks by itself, as a busy machine may leave it that late (s)."""
+
+FROZEN_S = 4.0
+"""For so long the broker stands still in that test (s)."""
 
 PROGRAM = """
 import openai
@@ -189,7 +193,7 @@ def test_streams_go_on_when_the_broker_stood_still_for_longer_than_workers_and_c
     make_fleet: MakeFleet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replies, "STREAM_SILENT_S", FROZEN_S / 2)
+    monkeypatch.setattr(replies, "STREAM_SILENT_S", STREAM_SILENT_S)
     shared = start(SHORT_BYTES)
     shared.start_workers()
     readers = Readers(make_fleet(shared.broker.url), 6)

@@ -40,6 +40,11 @@ class StreamCase:
         assert piece is not None
         return piece
 
+    def refuse(self, standing: int, from_s: float, *, for_s: float = 0.0) -> None:
+        """The broker takes nothing for so long, asked twice a second."""
+        for half_seconds in range(int(2 * for_s) + 1):
+            self.stream.note(standing, from_s + half_seconds / 2)
+
     def put_apart(self, event: bytes) -> tuple[threading.Thread, list[str]]:
         """Put an event on a thread; the list tells in the end how that went."""
         ends: list[str] = []
@@ -154,16 +159,14 @@ def test_after_an_absence_of_the_server_others_have_some_seconds_to_make_good_wh
 ) -> None:
     case.stream.put(b"a")
     first = case.next()
-    case.stream.note(standing, 100.0)
+    case.refuse(standing, 100.0, for_s=grace_s / 2)
     assert case.next() is first
-    case.stream.note(standing, 100.0 + grace_s / 2)
     case.stream.note(0, 100.0 + grace_s)
     case.stream.put(b"b")
     assert case.next().body == b"b"
-    case.stream.note(standing, 200.0)
-    case.stream.note(standing, 200.0 + grace_s / 2)
+    case.refuse(standing, 200.0, for_s=grace_s)
     assert not case.ongoing.is_stopped
-    case.stream.note(standing, 200.1 + grace_s)
+    case.refuse(standing, 200.1 + grace_s)
     assert case.ongoing.is_stopped
 
 

@@ -18,32 +18,32 @@ from keyfleet_workers.provider.ongoing_call import OngoingCall
 
 
 class SlowTransitions(Transitions):
-    """A broker that takes so long for each answer, and holds the caller for gone until it was asked twice."""
+    """A broker that holds the caller for gone as often as `takes_s` has times that such an answer takes."""
 
-    def __init__(self, takes_s: float) -> None:
+    def __init__(self, *takes_s: float) -> None:
         self.now_s = 100.0
         self.passed_on: list[bytes] = []
-        self._takes_s = takes_s
-        self._refusals = 2
+        self._takes_s = list(takes_s)
 
     def stream(self, queue: str, job_id: str, pieces: Sequence[OutgoingPiece], pipeline: Any = None) -> list[int]:
-        self.now_s += self._takes_s
-        self._takes_s = 0.0
-        if self._refusals:
-            self._refusals -= 1
+        if self._takes_s:
+            self.now_s += self._takes_s.pop(0)
             return [NOBODY_WAITS] * len(pieces)
         self.passed_on += [piece.body for piece in pieces]
         return [0] * len(pieces)
 
 
-def test_a_broker_that_stood_still_has_not_refused_an_answer_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    broker = SlowTransitions(2 * SILENCE_GRACE_S)
+@pytest.mark.parametrize("takes_s", [(2 * SILENCE_GRACE_S, 0.0), (0.0, 2 * SILENCE_GRACE_S), (0.0, 4.0, 0.5, 4.0, 0.5)])
+def test_a_broker_that_stood_still_has_not_refused_an_answer_meanwhile(
+    takes_s: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = SlowTransitions(*takes_s)
     for module in (outgoing_stream, piece_sender):
         monkeypatch.setattr(module, "elapsed_s", lambda: broker.now_s)
     sender = PieceSender(fakeredis.FakeRedis(), broker, threading.Event())
     ongoing = OngoingCall()
     with sender.stream("queue", "job:1", "token", StreamHead(200, "one", 1), ongoing) as stream:
         stream.put(b"a")
-        for _ in range(3):
+        for _ in range(len(takes_s) + 1):
             sender.send()
     assert (broker.passed_on, ongoing.is_stopped) == ([b"a"], False)

@@ -32,6 +32,9 @@ UNKNOWN_GRACE_S = 5.0
 SILENCE_GRACE_S = 2.0
 """So long a caller may count as gone: where the server was away, the caller needs a moment to say that it lives (s)."""
 
+STOOD_STILL_S = 1.0
+"""Between two refusals that are further apart the broker stood still or was away, and heard nobody (s)."""
+
 _GRACES_S = {UNKNOWN: UNKNOWN_GRACE_S, NOBODY_WAITS: SILENCE_GRACE_S}
 
 
@@ -71,6 +74,7 @@ class OutgoingStream:
         self._is_refused = False
         self._asked_s = self._spoke_s = elapsed_s()
         self._untaken_s: float | None = None
+        self._refused_s = self._spoke_s
 
     def put(self, event: bytes) -> None:
         """Pass an event on, once there is room for it. Raises StreamRefused."""
@@ -131,7 +135,9 @@ class OutgoingStream:
 
     def _is_final(self, standing: int, now_s: float) -> bool:
         """Whether what was not taken never will be."""
-        self._untaken_s = now_s if self._untaken_s is None else self._untaken_s
+        if self._untaken_s is None or now_s - self._refused_s > STOOD_STILL_S:
+            self._untaken_s = now_s
+        self._refused_s = now_s
         return standing not in _GRACES_S or now_s - self._untaken_s > _GRACES_S[standing]
 
     def _received(self, read_bytes: int) -> None:
