@@ -27,7 +27,7 @@ def test_every_line_has_one_answer_though_one_call_in_ten_fails(place: Place, st
     sim = start_sim(SimConfig(keys=KEYS, faults=FAULTS, latency=SimLatency(latency_ms=10), seed=7))
     place.write_keys(sim, KEYS)
     write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(1, LINES + 1)])
-    done = place.run("run", "in.jsonl", "--timeout", "1s", "--max-attempts", "8", "--timeout-attempts", "8")
+    done = place.run("run", "in.jsonl", "--timeout", "5s", "--max-attempts", "8", "--timeout-attempts", "8")
     assert done.code == 0, done.stderr
     assert lines_answered(place.directory / "in_results.jsonl") == Counter(range(1, LINES + 1))
     stats = sim.stats()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import struct
 import threading
@@ -47,11 +48,16 @@ def hang_up(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_RDWR)
 
 
+UNASKED_PORTS = range(20_000, 32_000)
+"""Below those that Linux and macOS give to whoever asks for any, and to connections, which may take one meanwhile."""
+
+
 def unused_port() -> int:
-    """A port on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port on which nothing listens, and that nobody gets who doesn't name it."""
+    while True:
+        port = random.choice(UNASKED_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class ScriptedServer:
