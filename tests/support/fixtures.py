@@ -11,7 +11,7 @@ import pytest
 from keyfleet.sim import SimConfig, SimProcess
 from support.breakable_server import BreakableServer
 from support.place import Place
-from support.server import ServerProcess
+from support.server import ServerProcess, running
 
 __all__ = ["StartSim", "breakable_broker", "broker", "place", "start_sim"]
 
@@ -36,16 +36,12 @@ def start_sim() -> Iterator[StartSim]:
 @pytest.fixture
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A real server that the test may kill."""
-    server = ServerProcess(tmp_path_factory.mktemp("s"))
-    server.start()
-    yield server
-    server.kill()
+    with running(ServerProcess(tmp_path_factory.mktemp("s"))) as server:
+        yield server
 
 
 @pytest.fixture
 def breakable_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BreakableServer]:
     """A real server that the test may also freeze, fill, wipe, or rob of what it wrote last."""
-    server = BreakableServer(tmp_path_factory.mktemp("s"))
-    server.start()
-    yield server
-    server.kill()
+    with running(BreakableServer(tmp_path_factory.mktemp("s"))) as server:
+        yield server

@@ -13,6 +13,7 @@ from support.breakable_server import BreakableServer
 from support.fixtures import StartSim
 from support.fleet_job import FleetJob, StartJob
 from support.place import Place, sim_key
+from support.server import running
 
 __all__ = ["KEYS", "start_job"]
 
@@ -32,9 +33,7 @@ def start_job(place: Place, start_sim: StartSim, tmp_path_factory: pytest.TempPa
             jitter_ms: float | None = None,
             fsync: str = "everysec",
         ) -> FleetJob:
-            broker = BreakableServer(tmp_path_factory.mktemp("s"), fsync=fsync)
-            stack.callback(broker.kill)
-            broker.start()
+            broker = stack.enter_context(running(BreakableServer(tmp_path_factory.mktemp("s"), fsync=fsync)))
             jitter_ms = latency_ms / 2 if jitter_ms is None else jitter_ms
             latency = SimLatency(latency_ms=latency_ms, jitter_ms=jitter_ms)
             config = SimConfig(keys=keys, latency=latency)

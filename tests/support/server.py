@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import redis
 
 from keyfleet.embedded.binary import find_server_binary
 from support.events import wait_until
 
-__all__ = ["ServerProcess"]
+__all__ = ["ServerProcess", "running"]
+
+Server = TypeVar("Server", bound="ServerProcess")
 
 
 class ServerProcess:
@@ -69,3 +74,13 @@ class ServerProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """`server`, started; it is killed in the end, whatever the test has done with it."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

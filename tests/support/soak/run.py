@@ -15,6 +15,7 @@ from support.breakable_server import BreakableServer
 from support.fleet_job import FleetJob
 from support.ledger_check import assert_promises_kept, repeats_in
 from support.place import Place, sim_key
+from support.server import running
 from support.soak.faults import FAULTS, Fault, long_freeze
 from support.soak.fleet import SoakFleet
 from support.soak.schedule import Schedule, plan
@@ -102,9 +103,7 @@ def _start(directory: Path, options: SoakOptions, stack: ExitStack) -> SoakFleet
     latency = SimLatency(latency_ms=options.latency_ms, jitter_ms=options.latency_ms / 2)
     place = Place(directory)
     stack.callback(place.close)
-    broker = BreakableServer(directory / "server")
-    broker.start()
-    stack.callback(broker.kill)
+    broker = stack.enter_context(running(BreakableServer(directory / "server")))
 
     def start_sim(config: SimConfig) -> SimProcess:
         return stack.enter_context(SimProcess(config))

@@ -35,6 +35,8 @@ SILENCE_GRACE_S = 2.0
 STOOD_STILL_S = 1.0
 """Between two refusals that are further apart the broker stood still or was away, and heard nobody (s)."""
 
+NEVER_S = float("-inf")
+
 _GRACES_S = {UNKNOWN: UNKNOWN_GRACE_S, NOBODY_WAITS: SILENCE_GRACE_S}
 
 
@@ -73,8 +75,8 @@ class OutgoingStream:
         self._is_full = False
         self._is_refused = False
         self._asked_s = self._spoke_s = elapsed_s()
-        self._untaken_s: float | None = None
-        self._refused_s = self._spoke_s
+        self._untaken_s = 0.0
+        self._refused_s = NEVER_S
 
     def put(self, event: bytes) -> None:
         """Pass an event on, once there is room for it. Raises StreamRefused."""
@@ -135,13 +137,13 @@ class OutgoingStream:
 
     def _is_final(self, standing: int, now_s: float) -> bool:
         """Whether what was not taken never will be."""
-        if self._untaken_s is None or now_s - self._refused_s > STOOD_STILL_S:
+        if now_s - self._refused_s > STOOD_STILL_S:
             self._untaken_s = now_s
         self._refused_s = now_s
         return standing not in _GRACES_S or now_s - self._untaken_s > _GRACES_S[standing]
 
     def _received(self, read_bytes: int) -> None:
-        self._untaken_s = None
+        self._refused_s = NEVER_S
         self._sent.read_bytes = max(self._sent.read_bytes, read_bytes)
         if self._piece is not None:
             self._sent.number = self._piece.number
