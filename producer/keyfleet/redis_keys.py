@@ -28,6 +28,7 @@ __all__ = [
     "model_list_turn",
     "models_wanted",
     "outputs",
+    "paused",
     "probe_turn",
     "queues",
     "quota_window",
@@ -81,6 +82,11 @@ def job_read(fleet: str, job_id: str) -> str:
 def callers(fleet: str) -> str:
     """Sorted set of the jobs whose outcomes somebody waits for right now, by the time (ms) each was heard last."""
     return f"{_TAG}:{fleet}:callers"
+
+
+def paused(fleet: str) -> str:
+    """Set of the ids of jobs that were paused by hand."""
+    return f"{_TAG}:{fleet}:paused"
 
 
 def queues(fleet: str) -> str:

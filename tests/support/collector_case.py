@@ -15,6 +15,7 @@ from keyfleet.broker import ServerWatch
 from keyfleet.contract import AttemptError, Outcome
 from keyfleet.ledger import JobLedger, ProducerWord, Withdrawn
 from keyfleet.running.collector import Collector
+from keyfleet.running.job_voice import JobVoice
 from keyfleet.running.tally import Tally
 from keyfleet.running.window import OpenRequest, Window
 
@@ -63,7 +64,7 @@ class Ledger:
         self.is_opened += 1
         self.known = True
 
-    def say_alive(self) -> ProducerWord:
+    def say_alive(self, *, total: int | None = None) -> ProducerWord:
         return self.word
 
     def note_failures(self, groups: Sequence[tuple[str, int, str]]) -> None:
@@ -156,7 +157,7 @@ class CollectorCase:
             on_lost=self.lost.append,
             on_away=self.away.set,
             say=self.said.append,
-            on_cancelled=self.cancelled.set,
+            voice=JobVoice(cast(JobLedger, self.ledger), self.cancelled.set),
         )
 
     def under_way(self, *numbers: int) -> None:

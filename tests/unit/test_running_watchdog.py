@@ -9,8 +9,8 @@ from keyfleet.running.tally import EARLY_STOP_OUTCOMES, Tally
 from keyfleet.running.watchdog import Watchdog
 
 
-def snapshot_of(tally: Tally) -> Snapshot:
-    return Snapshot(0, 0, 1, 0, None, tally, FleetStatus(), {}, (), False)
+def snapshot_of(tally: Tally, *, is_paused: bool = False) -> Snapshot:
+    return Snapshot(0, 0, 1, 0, None, tally, FleetStatus(), {}, (), False, is_paused=is_paused)
 
 
 def failure() -> Outcome:
@@ -22,10 +22,11 @@ class Looks:
 
     def __init__(self, give_up_after_s: float | None = None, *, stop_early: bool = True) -> None:
         self.tally = Tally()
+        self.is_paused = False
         self._watchdog = Watchdog(give_up_after_s, stop_early=stop_early)
 
     def look(self, tick_s: float = 1.0, refused: str | None = None) -> str | None:
-        return self._watchdog.look(snapshot_of(self.tally), refused, tick_s)
+        return self._watchdog.look(snapshot_of(self.tally, is_paused=self.is_paused), refused, tick_s)
 
 
 def test_time_without_an_outcome_ends_a_run() -> None:
@@ -40,6 +41,14 @@ def test_each_outcome_begins_the_time_anew() -> None:
         looks.tally.add(failure())
         assert looks.look() is None
         assert looks.look() is None
+
+
+def test_a_paused_run_is_not_given_up() -> None:
+    looks = Looks(3.0)
+    looks.is_paused = True
+    assert all(looks.look() is None for _ in range(100))
+    looks.is_paused = False
+    assert [looks.look() is None for _ in range(3)] == [True, True, False]
 
 
 def test_without_the_option_a_run_waits_for_ever() -> None:

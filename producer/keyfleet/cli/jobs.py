@@ -15,7 +15,7 @@ from keyfleet.cli.jobs_server import JobsServer, open_jobs_server
 from keyfleet.cli.jobs_tables import failure_document, failures_table, job_document, jobs_table, print_table
 from keyfleet.config import parse_duration_s
 from keyfleet.errors import ConfigurationError
-from keyfleet.jobs import Cancelled, Purged, cancel_job, purge_job, withdraw_job
+from keyfleet.jobs import Cancelled, Purged, cancel_job, pause_job, purge_job, resume_job, withdraw_job
 from keyfleet.jobs.finding import short_id
 from keyfleet.ledger import JobRecord, JobState, read_failures
 from keyfleet.running.fleet_status import read_fleet_status
@@ -28,12 +28,12 @@ LOOK_S = 0.25
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(invoke_without_command=True, short_help="List jobs; see, retry, cancel and remove them.")
+@click.group(invoke_without_command=True, short_help="List jobs; see, retry, pause, cancel and remove them.")
 @options.broker
 @options.fleet
 @_as_json
 def jobs(as_json: bool, **given: Any) -> None:
-    """List jobs with their counts, and see, retry, cancel or remove them.
+    """List jobs with their counts, and see, retry, pause, cancel or remove them.
 
     JOB is an id or its beginning, or the path of the job's input or output. Without --broker it is the jobs of this
     machine's embedded server.
@@ -42,6 +42,7 @@ def jobs(as_json: bool, **given: Any) -> None:
       keyfleet jobs                              what there is
       keyfleet jobs failed requests.jsonl        why requests failed
       keyfleet jobs retry 3f2a --reason 400      send those that failed with status 400 once more
+      keyfleet jobs pause 3f2a                   send nothing more of it until `keyfleet jobs resume 3f2a`
       keyfleet jobs cancel 3f2a                  stop spending
       keyfleet jobs purge --older-than 7d        forget what nobody needs
     """
@@ -88,6 +89,38 @@ def failed(job: str, as_json: bool, **given: Any) -> None:
 
 
 jobs.add_command(retry)
+
+
+@jobs.command()
+@click.argument("job")
+@options.broker
+@options.fleet
+def pause(job: str, **given: Any) -> None:
+    """Send nothing more of JOB until it is resumed: calls in flight finish, what waits keeps its place.
+
+    The command that runs it waits, and says so.
+    """
+    with open_jobs_server() as server:
+        record = server.find(job)
+        name = f"job {short_id(record.job_id)} ({record.facts.name})"
+        state = record.state(server.now_ms())
+        if state in (JobState.DONE, JobState.CANCELLED):
+            raise ConfigurationError(f"{name} is {state.value}, so there is nothing to pause")
+        waiting = pause_job(server.client, record.fleet, record.job_id)
+        click.echo(f"{name} is paused: {waiting:,} requests wait; `keyfleet jobs resume` lets it go on", err=True)
+
+
+@jobs.command()
+@click.argument("job")
+@options.broker
+@options.fleet
+def resume(job: str, **given: Any) -> None:
+    """Let a paused JOB go on, each request in its old place."""
+    with open_jobs_server() as server:
+        record = server.find(job)
+        was_paused = resume_job(server.client, record.fleet, record.job_id)
+        name = f"job {short_id(record.job_id)} ({record.facts.name})"
+        click.echo(f"{name} {'goes on' if was_paused else 'was not paused'}", err=True)
 
 
 @jobs.command()

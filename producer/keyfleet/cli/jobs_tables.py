@@ -23,6 +23,7 @@ WIDE_COLUMNS = 250
 _COLOURS = {
     JobState.RUNNING: "green",
     JobState.INTERRUPTED: "yellow",
+    JobState.PAUSED: "yellow",
     JobState.CANCELLED: "red",
     JobState.DONE: "dim",
 }
@@ -43,7 +44,7 @@ def jobs_table(listed: list[ListedJob], now_ms: int) -> Table:
         table.add_column(column)
     table.add_column("Output", overflow="fold")
     for job in listed:
-        record, state = job.record, job.record.state(now_ms)
+        record, state = job.record, job.state(now_ms)
         retry = f" (retry of {short_id(record.facts.retry_of)})" if record.facts.retry_of else ""
         table.add_row(
             short_id(record.job_id),
@@ -54,7 +55,7 @@ def jobs_table(listed: list[ListedJob], now_ms: int) -> Table:
             f"{record.failed:,}",
             _open_text(job.open),
             _ago_text(now_ms - record.begun_ms),
-            "now" if state is JobState.RUNNING else _ago_text(now_ms - record.seen_ms),
+            "now" if record.is_alive(now_ms) else _ago_text(now_ms - record.seen_ms),
             Text(f"{record.facts.host}:{record.facts.output}"),
         )
     return table
@@ -92,7 +93,8 @@ def job_document(job: ListedJob, now_ms: int) -> dict[str, Any]:
         "fleet": record.fleet,
         **asdict(record.facts),
         "retry_of": record.facts.retry_of or None,
-        "state": record.state(now_ms).value,
+        "state": job.state(now_ms).value,
+        "total": record.total or None,
         "accepted": record.accepted,
         "succeeded": record.succeeded,
         "failed": record.failed,

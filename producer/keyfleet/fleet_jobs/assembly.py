@@ -109,13 +109,14 @@ def assemble(task: Task, stack: ExitStack) -> Assembly:
         aside_bytes=ASIDE_BYTES,
         before_accept=task.intake.sync if task.intake is not None else lambda: None,
         outcome_of_invalid=refused_outcome,
+        total_lines=task.total_rows,
     )
     is_urgent = task.spec.priority == "urgent"
     admits = JobAdmission(admission, urgent=is_urgent, deadline_s=task.deadline_s)
     pipeline = Pipeline(feeding, task.files, parser, admits, connection, task.tally)
     name = connection.backend.settings.fleet
     watch = FleetWatch(connection.client, name)
-    view = JobView(task.files, pipeline, watch, task.tally, key_names=_key_names(fleet), total_lines=task.total_rows)
+    view = JobView(task.files, pipeline, watch, task.tally, key_names=_key_names(fleet))
     expiry = None
     if task.deadline_s is not None:
         ledger, window = connection.ledger, pipeline.window

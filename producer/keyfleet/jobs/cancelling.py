@@ -34,6 +34,7 @@ def cancel_job(client: redis.Redis, fleet: str, job_id: str, *, declare_flags: b
     state = mark([redis_keys.job(fleet, job_id)], []).decode()
     if state != "cancelled":
         return Cancelled(state)
+    client.srem(redis_keys.paused(fleet), job_id)
     withdrawn, in_flight = withdraw_job(client, fleet, job_id, declare_flags=declare_flags)
     return Cancelled(state, withdrawn, in_flight)
 

@@ -10,12 +10,22 @@ from typing import Any, cast
 import redis
 
 from keyfleet import redis_keys
-from keyfleet.ledger import JobRecord
+from keyfleet.ledger import JobRecord, JobState
 from keyfleet.ledger.codec import split_request_key
 from keyfleet.ledger.queues import queue_names_in
 from keyfleet.redis_keys import QueueKeys
 
-__all__ = ["ListedJob", "OpenCounts", "list_jobs", "queue_names", "read_records", "request_keys", "server_now_ms"]
+__all__ = [
+    "ListedJob",
+    "OpenCounts",
+    "job_state",
+    "list_jobs",
+    "paused_jobs",
+    "queue_names",
+    "read_records",
+    "request_keys",
+    "server_now_ms",
+]
 
 SCAN_COUNT = 1000
 """How many members one step of a scan looks at."""
@@ -43,6 +53,17 @@ class ListedJob:
 
     record: JobRecord
     open: OpenCounts
+    is_paused: bool = False
+
+    def state(self, now_ms: int) -> JobState:
+        """As people call it."""
+        return job_state(self.record, now_ms, is_paused=self.is_paused)
+
+
+def job_state(record: JobRecord, now_ms: int, *, is_paused: bool) -> JobState:
+    """As people call it."""
+    state = record.state(now_ms)
+    return JobState.PAUSED if is_paused and state in (JobState.RUNNING, JobState.INTERRUPTED) else state
 
 
 def server_now_ms(client: redis.Redis) -> int:
@@ -54,7 +75,11 @@ def server_now_ms(client: redis.Redis) -> int:
 def list_jobs(client: redis.Redis, fleet: str) -> list[ListedJob]:
     """All jobs that `fleet` knows, the one begun last first. Raises redis.RedisError."""
     counts = _open_counts(client, fleet)
-    listed = [ListedJob(record, counts.get(record.job_id, OpenCounts())) for record in read_records(client, fleet)]
+    paused = paused_jobs(client, fleet)
+    listed = [
+        ListedJob(record, counts.get(record.job_id, OpenCounts()), record.job_id in paused)
+        for record in read_records(client, fleet)
+    ]
     return sorted(listed, key=lambda job: -job.record.begun_ms)
 
 
@@ -70,6 +95,12 @@ def read_records(client: redis.Redis, fleet: str) -> Iterator[JobRecord]:
                 yield JobRecord.of(fleet, job_id, found)
             else:
                 client.srem(redis_keys.jobs(fleet), job_id)
+
+
+def paused_jobs(client: redis.Redis, fleet: str) -> set[str]:
+    """The ids of the jobs that are paused. Raises redis.RedisError."""
+    found = cast("set[bytes]", client.smembers(redis_keys.paused(fleet)))
+    return {job_id.decode(errors="replace") for job_id in found}
 
 
 def queue_names(client: redis.Redis, fleet: str) -> list[str]:

@@ -60,7 +60,10 @@ class _Broom:
             redis_keys.job_outcomes(self._fleet, job_id),
             redis_keys.job_read(self._fleet, job_id),
         ]
-        return Purged.REMOVED if self._remove(keys, [job_id]) else Purged.ALIVE
+        if not self._remove(keys, [job_id]):
+            return Purged.ALIVE
+        self._client.srem(redis_keys.paused(self._fleet), job_id)
+        return Purged.REMOVED
 
     def discard_requests(self, job_id: str, *, force: bool = False) -> int:
         """Take out a job's requests that no worker holds, or all with `force`; returns how many are left."""

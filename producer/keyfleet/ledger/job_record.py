@@ -28,10 +28,11 @@ ALIVE_MS = 10_000
 
 
 class JobState(Enum):
-    """`interrupted`: it is not done, and no producer runs it now."""
+    """`interrupted`: it is not done, and no producer runs it now. `paused`: by hand, whoever runs it."""
 
     RUNNING = "running"
     INTERRUPTED = "interrupted"
+    PAUSED = "paused"
     CANCELLED = "cancelled"
     DONE = "done"
 
@@ -40,6 +41,7 @@ class ProducerWord(Enum):
     """What a producer hears when it says that it lives."""
 
     OPEN = "open"
+    PAUSED = "paused"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
 
@@ -114,7 +116,8 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job's hash. Times are the server's, in ms; 0 where there is none."""
+    """A job's hash. Times are the server's, in ms; 0 where there is none. `total` is how many requests the job has, as
+    its producer says, `accepted` how many of them the server has taken so far."""
 
     fleet: str
     job_id: str
@@ -127,6 +130,7 @@ class JobRecord:
     done_ms: int
     left_ms: int
     mark: str
+    total: int = 0
 
     @classmethod
     def of(cls, fleet: str, job_id: str, found: Mapping[bytes, bytes]) -> JobRecord:
@@ -142,7 +146,7 @@ class JobRecord:
         facts = JobFacts(**{name: text(name) for name in JobFacts().fields()})
         counts = (number("accepted"), number("succeeded"), number("failed"))
         times = (number("begun_ms"), number("seen_ms"), number("done_ms"), number("left_ms"))
-        return cls(fleet, job_id, facts, *counts, *times, text("state"))
+        return cls(fleet, job_id, facts, *counts, *times, text("state"), number("total"))
 
     def is_alive(self, now_ms: int) -> bool:
         """Whether a producer runs it now."""

@@ -90,10 +90,14 @@ class JobLedger:
             arguments += pair
         self._open(_record_keys(self._fleet, self.job_id), arguments)
 
-    def say_alive(self, *, leaves: bool = False) -> ProducerWord:
-        """Say that the producer runs the job, or that it leaves it undone; hear whether it was cancelled."""
-        keys = [self._job_key, redis_keys.callers(self._fleet)] if self._is_caller else [self._job_key]
-        return ProducerWord(self._seen(keys, [int(leaves), self.job_id]).decode())
+    def say_alive(self, *, leaves: bool = False, total: int | None = None) -> ProducerWord:
+        """Say that the producer runs the job, or that it leaves it undone; hear whether it was cancelled or paused.
+
+        `total` is how many requests it has, where that is known.
+        """
+        keys = [self._job_key, redis_keys.paused(self._fleet)]
+        keys += [redis_keys.callers(self._fleet)] if self._is_caller else []
+        return ProducerWord(self._seen(keys, [int(leaves), self.job_id, "" if total is None else total]).decode())
 
     def is_known(self) -> bool:
         """Whether the server knows the job; if not although it was opened, the server was wiped."""
@@ -108,6 +112,7 @@ class JobLedger:
         else:
             keys, ids = [*_record_keys(*closing.into), *own], [closing.into[1], self.job_id]
         self._close(keys, [*ids, self._keep_ms, *closing.arguments(self._facts)])
+        self._client.srem(redis_keys.paused(self._fleet), self.job_id)
         if self._is_caller:
             self._client.zrem(redis_keys.callers(self._fleet), self.job_id)
             self._client.unlink(redis_keys.job_read(self._fleet, self.job_id))

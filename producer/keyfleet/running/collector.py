@@ -76,11 +76,11 @@ class Collector:
         on_lost: Callable[[OpenRequest], None],
         on_away: Callable[[], None],
         say: Callable[[str], None],
-        on_cancelled: Callable[[], None] = lambda: None,
+        voice: JobVoice,
     ) -> None:
         """`fed` tells where reading stands; `on_lost` is told of requests that the server has lost; `on_away` may
-        bring the server back; `say(reason)` tells what collecting waits for; `on_cancelled` is told that the job
-        was cancelled, again and again."""
+        bring the server back; `say(reason)` tells what collecting waits for; with `voice` it speaks for the
+        job."""
         self._ledger = ledger
         self._writer = writer
         self._make_row = make_row
@@ -92,7 +92,7 @@ class Collector:
         self._on_lost = on_lost
         self._on_away = on_away
         self._say = say
-        self._voice = JobVoice(ledger, on_cancelled)
+        self._voice = voice
         self._local = LocalRows()
         self._sieve = Sieve(ledger)
         self._last = "0"

@@ -17,7 +17,7 @@ from keyfleet.running.ending import Ending
 from keyfleet.running.fleet_watch import FleetWatch
 from keyfleet.running.job_facts import totals_of
 from keyfleet.running.pipeline import Pipeline
-from keyfleet.running.snapshot import End, Snapshot, lines_estimate
+from keyfleet.running.snapshot import End, Snapshot
 from keyfleet.running.tally import Tally
 
 __all__ = ["JobRun", "JobView"]
@@ -37,17 +37,13 @@ class JobView:
         tally: Tally,
         *,
         key_names: Callable[[], tuple[str, ...]],
-        total_lines: Callable[[], int | None] | None = None,
-        limit_lines: int | None = None,
     ) -> None:
-        """`key_names` are the keys that the job's own workers serve. `total_lines` None: estimated from the input."""
+        """`key_names` are the keys that the job's own workers serve."""
         self.files = files
         self.pipeline = pipeline
         self.fleet = fleet
         self.tally = tally
         self._key_names = key_names
-        self._total_lines = total_lines or self._estimated_lines
-        self._limit_lines = limit_lines
 
     def snapshot(self, *, interrupted: bool) -> Snapshot:
         """How the job stands now."""
@@ -58,22 +54,14 @@ class JobView:
             failed=files.failed_lines,
             in_window=len(window),
             set_aside=self.pipeline.set_aside,
-            total_lines=self._total_lines(),
+            total_lines=self.pipeline.total_lines,
             tally=self.tally,
             fleet=status,
             waits=status.waits(window.queues()),
             blocked=blocked_models(status, window.queues(), self._key_names()),
             notes=self.pipeline.notes,
             interrupted=interrupted,
-        )
-
-    def _estimated_lines(self) -> int | None:
-        lines = self.files.lines
-        return lines_estimate(
-            self.pipeline.fed.line_number,
-            position_bytes=lines.position_bytes,
-            total_bytes=lines.total_bytes,
-            limit_lines=self._limit_lines,
+            is_paused=self.pipeline.is_paused,
         )
 
 

@@ -19,6 +19,8 @@ from keyfleet.running.collector import Collector
 from keyfleet.running.connection import Connection
 from keyfleet.running.disk_room import DiskRoom
 from keyfleet.running.feeder import ASIDE_BYTES, Admits, Feeder
+from keyfleet.running.job_voice import JobVoice
+from keyfleet.running.snapshot import lines_estimate
 from keyfleet.running.tally import Tally
 from keyfleet.running.window import WINDOW_REQUESTS, OpenRequest, Window
 
@@ -36,13 +38,14 @@ AT_ONCE_S = 1.0
 class Feeding:
     """How a job is fed. `window` is the most requests of one queue under way, `aside_bytes` the most that is set aside
     of lines that wait for room in it. `before_accept` is called before lines are accepted. `outcome_of_invalid` ends
-    a line that can't be sent."""
+    a line that can't be sent. `total_lines` None: estimated from the input."""
 
     limit_lines: int | None = None
     window: int = WINDOW_REQUESTS
     aside_bytes: int = ASIDE_BYTES
     before_accept: Callable[[], None] = lambda: None
     outcome_of_invalid: Callable[[InputLine, InvalidRequest], Outcome] = invalid_outcome
+    total_lines: Callable[[], int | None] | None = None
 
 
 class Pipeline:
@@ -68,6 +71,7 @@ class Pipeline:
         self._stop_feeding = threading.Event()
         self._cancelled = threading.Event()
         self.window = Window(requests=feeding.window)
+        self._voice = JobVoice(connection.ledger, self._cancelled.set, self._own_total)
         self._collector = Collector(
             connection.ledger,
             files.writer,
@@ -80,7 +84,7 @@ class Pipeline:
             on_lost=self._feed_again,
             on_away=self._bring_server_back,
             say=lambda reason: self._note("collecting", reason),
-            on_cancelled=self._cancelled.set,
+            voice=self._voice,
         )
 
     def go_on(self) -> None:
@@ -182,6 +186,28 @@ class Pipeline:
     def is_cancelled(self) -> bool:
         """Whether somebody has cancelled the job since it began to run here."""
         return self._cancelled.is_set()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether somebody has paused the job."""
+        return self._voice.is_paused
+
+    @property
+    def total_lines(self) -> int | None:
+        """About how many lines are to be run; None for a stream."""
+        if self._feeding.total_lines is not None:
+            return self._feeding.total_lines()
+        lines = self._files.lines
+        return lines_estimate(
+            self.fed.line_number,
+            position_bytes=lines.position_bytes,
+            total_bytes=lines.total_bytes,
+            limit_lines=self._feeding.limit_lines,
+        )
+
+    def _own_total(self) -> int | None:
+        """The lines of the job that the ledger knows; a retry has but some of its file's."""
+        return None if isinstance(self._files, RetryJob) else self.total_lines
 
     @property
     def is_written(self) -> bool:

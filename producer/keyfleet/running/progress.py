@@ -33,6 +33,8 @@ BAR_COLUMNS = 40
 MOST_KEYS = 12
 """Keys shown one by one; of more, the fullest."""
 
+PAUSED = "it is paused; `keyfleet jobs resume` lets it go on"
+
 NEWS_S = 2.0
 """Least time between a line and one that is due to news, which may come and go (s)."""
 
@@ -82,6 +84,8 @@ def duration_text(seconds: float) -> str:
 
 def waiting_text(snapshot: Snapshot) -> str:
     """Why requests wait now, in words; empty where nothing holds them."""
+    if snapshot.is_paused:
+        return PAUSED
     reasons = [
         f"{reason} ({count} key{'s' * (count > 1)})"
         for reason, count in sorted(snapshot.waits.items())
@@ -165,7 +169,7 @@ class PlainProgress:
         """Take the present state in, and print it when it is time."""
         self._pace.note(snapshot)
         now_s = time.monotonic()
-        hindrances = len(snapshot.blocked) + len(snapshot.notes)
+        hindrances = len(snapshot.blocked) + len(snapshot.notes) + snapshot.is_paused
         is_news = hindrances > self._hindrances and now_s >= self._said_s + NEWS_S
         if is_news or hindrances < self._hindrances:
             self._hindrances = hindrances

@@ -83,14 +83,11 @@ class RunSession:
             assumed_output_tokens=OutputEstimates(self._connection.client).tokens,
             packing=self._packing(),
         )
-        limit_lines = self._options.limit_lines
-        feeding = Feeding(limit_lines=limit_lines)
+        feeding = Feeding(limit_lines=self._options.limit_lines)
         self._pipeline = Pipeline(feeding, self.files, self._parser, self._admission, self._connection, self.tally)
         self._fleet = FleetWatch(self._connection.client, self._connection.backend.settings.fleet)
         self._watchdog = Watchdog(self._settings.give_up_after_s, stop_early=self._options.stop_early)
-        view = JobView(
-            self.files, self._pipeline, self._fleet, self.tally, key_names=self._key_names, limit_lines=limit_lines
-        )
+        view = JobView(self.files, self._pipeline, self._fleet, self.tally, key_names=self._key_names)
         self._job = JobRun(view, self._connection, look=self._look, interrupts=lambda: self._interrupts)
 
     def _packing(self) -> Packing | None:

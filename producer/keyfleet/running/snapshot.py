@@ -24,7 +24,7 @@ class Snapshot:
     """How a run stands, for those who show it.
 
     `total_lines` is about how many lines it has; None for a stream. `blocked` says for each model that no key can
-    serve now why none can.
+    serve now why none can. `is_paused`: somebody has paused it by hand, so it isn't to be given up.
     """
 
     finished: int
@@ -38,6 +38,7 @@ class Snapshot:
     notes: tuple[str, ...]
     interrupted: bool
     blocked: tuple[str, ...] = ()
+    is_paused: bool = False
 
 
 def lines_estimate(

@@ -33,7 +33,7 @@ class Watchdog:
         `refused` says why no key can work at all: at the start of a run that is a mistake rather than bad luck, while
         later on somebody may mend it as the run waits.
         """
-        tick_s = min(tick_s, LONGEST_TICK_S)
+        tick_s = 0.0 if snapshot.is_paused else min(tick_s, LONGEST_TICK_S)
         self._idle_s = 0.0 if snapshot.tally.finished != self._finished else self._idle_s + tick_s
         self._finished = snapshot.tally.finished
         self._refused_s = self._refused_s + tick_s if refused and not snapshot.tally.finished else 0.0

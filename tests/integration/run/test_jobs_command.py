@@ -100,6 +100,26 @@ def test_a_run_is_listed_and_cancelled_in_its_midst_and_goes_on_with_the_same_co
     assert place.run("jobs", "cancel", "in.jsonl").code == 2
 
 
+def test_a_run_is_paused_in_its_midst_says_so_and_goes_on_when_it_is_resumed(place: Place, start_sim: StartSim) -> None:
+    sim = prepare(place, start_sim, [bare_line(n) for n in range(1, LINES + 1)], latency_ms=100)
+    run = begin(place, "--give-up-after", "3s")
+    paused = place.run("jobs", "pause", "in.jsonl")
+    assert paused.code == 0, paused.stderr
+    calls_at_pause = calls(sim)
+    wait_until(lambda: run.said("it is paused"), "the run says why it waits")
+    assert calls(sim) <= calls_at_pause + CONCURRENCY < LINES, "what waited was sent all the same"
+    listed = job(place)
+    assert (listed["state"], listed["total"], listed["open"]["running"]) == ("paused", LINES, 0)
+    assert run.code is None, run.stderr
+
+    assert place.run("jobs", "resume", "in.jsonl").code == 0
+    assert run.wait() == 0, run.stderr
+    assert lines_answered(place.directory / "in_results.jsonl") == Counter(range(1, LINES + 1))
+    assert calls(sim) == LINES
+    refused = place.run("jobs", "pause", "in.jsonl")
+    assert (refused.code, refused.said("is done, so there is nothing to pause")) == (2, True)
+
+
 def test_failures_are_shown_and_retried_by_reason(place: Place, start_sim: StartSim) -> None:
     faults = {2: "[[sim:400x1]]", 3: "[[sim:400x1]]", 4: "[[sim:422x1]]"}
     lines = [bare_line(n, faults.get(n, "")) for n in range(1, 11)]

@@ -1,7 +1,7 @@
 -- flags: allow-oom
 -- take: reserve quota and lease the longest run of ready requests that this key may start now, urgent before bulk.
--- Joined behind queue.lua (the ledger), capacity.lua, window.lua and ramp.lua (the limiter): the one place where both
--- meet.
+-- Joined behind queue.lua (the ledger), window.lua and ramp.lua (the limiter), capacity.lua and wanted.lua: the one place
+-- where both meet.
 --
 -- KEYS[1..9]  the queue (queue.lua)
 -- KEYS[10]    capacity (capacity.lua)
@@ -9,7 +9,8 @@
 -- KEYS[12]    ramp, hash of the quota pool: the share of its limits that it may use, and since when (ms)
 -- KEYS[13]    callers, zset: jobs whose outcomes somebody waits for right now, by when (ms) each was heard last
 -- KEYS[14]    urgent, string: stands while urgent requests have lately been there
--- KEYS[15..]  holds of the key, its account and its quota pools (hold.lua), then windows, one per limit
+-- KEYS[15]    paused, set of jobs: nothing of them is started
+-- KEYS[16..]  holds of the key, its account and its quota pools (hold.lua), then windows, one per limit
 -- ARGV[1]     most calls to begin
 -- ARGV[2]     lease_ms
 -- ARGV[3]     token prefix, unique to this call
@@ -45,7 +46,7 @@
 local most, lease_ms, lookahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local most_requests, most_inputs, most_tokens = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local ramp_step_ms, hold_count, count = tonumber(ARGV[7]), tonumber(ARGV[14]), tonumber(ARGV[15])
-local FIRST_HOLD, FIRST_LIMIT = 15, 16
+local FIRST_HOLD, FIRST_LIMIT = 16, 16
 local NO_END_MS = 60000 -- after so long, a hold without an end of its own is looked at again
 local ready_urgent = redis.call('ZCARD', READY_URGENT)
 local ready_left = ready_urgent + redis.call('ZCARD', READY_BULK)
@@ -135,7 +136,7 @@ end
 
 local pending = no_costs(count)
 local beside = nil -- `pending` and all else of the request that needs a call which can't begin now
-local chosen, hopeless, expired, dropped, passed = {}, {}, {}, {}, 0
+local chosen, hopeless, expired, dropped, paused_here, passed = {}, {}, {}, {}, {}, 0
 local calls, open, open_count = 0, {}, 0 -- of calls that have begun, those that may be joined, by their packs
 local blocked_costs = nil
 
@@ -182,20 +183,10 @@ local function start(entry, costs)
   return not fits(windows, pending, without_call(costs)) or fill_only(costs)
 end
 
-local gone = {}
-local function is_caller_gone(request)
-  local job = string.match(request, '^[^:]*')
-  if gone[job] == nil then
-    local heard_ms = tonumber(redis.call('ZSCORE', KEYS[13], job) or now_ms) or 0
-    gone[job] = now_ms - heard_ms > tonumber(ARGV[8])
-  end
-  return gone[job]
-end
-
 -- Returns true when the walk is over.
 local function consider(request)
   -- Lua hands over a few thousand values at once, and all of these are leased in one command.
-  if #hopeless + #expired + #dropped >= most_requests then return true end
+  if #hopeless + #expired + #dropped + #paused_here >= most_requests then return true end
   local _, _, tokens, accepted_ms, deadline_ms, pack, images = place_of(request)
   if not tokens then
     hopeless[#hopeless + 1] = {request = request, tokens = -1, images = 0}
@@ -206,8 +197,12 @@ local function consider(request)
     expired[#expired + 1] = entry
     return false
   end
-  if is_caller_gone(request) then
+  if is_caller_gone(request, KEYS[13], now_ms, tonumber(ARGV[8])) then
     dropped[#dropped + 1] = entry
+    return false
+  end
+  if is_paused(request, KEYS[15]) then
+    paused_here[#paused_here + 1] = request
     return false
   end
   local costs = costs_of(entry)
@@ -287,6 +282,11 @@ local function lease(list)
   return rows
 end
 
+for _, request in ipairs(paused_here) do -- it came, or came back, since the job was paused
+  redis.call('ZREM', READY_URGENT, request)
+  redis.call('ZREM', READY_BULK, request)
+  redis.call('ZADD', DELAYED, PAUSED_MS, request)
+end
 local taken, impossible, too_late, unwanted = lease(chosen), lease(hopeless), lease(expired), lease(dropped)
 local wait_ms, blocked = 0, 0
 if blocked_costs then wait_ms, blocked = longest_wait(windows, blocked_costs, now_ms) end
@@ -295,5 +295,5 @@ for _, window in ipairs(windows) do
   standings[#standings + 1] = window.amount - window.total
   standings[#standings + 1] = window.foreign
 end
-ready_left = ready_left - #chosen - #hopeless - #expired - #dropped
+ready_left = ready_left - #chosen - #hopeless - #expired - #dropped - #paused_here
 return {milliseconds(now_ms), wait_ms, blocked, '', ready_left, taken, impossible, too_late, unwanted, standings}

@@ -120,7 +120,7 @@ class Taker:
         self._ramp_step_ms = ramp_step_ms
         self._numbers = itertools.count()
         self._granted_ms: dict[str, int] = {}
-        own = ((LUA_PACKAGE, name) for name in ("capacity.lua", "take.lua"))
+        own = ((LUA_PACKAGE, name) for name in ("capacity.lua", "wanted.lua", "take.lua"))
         source = load_source(QUEUE_LUA, WINDOW_LUA, RAMP_LUA, *own, declare_flags=declare_flags)
         self._script = Script(client, source)
 
@@ -137,6 +137,7 @@ class Taker:
             redis_keys.ramp(quota.name),
             redis_keys.callers(self._fleet),
             QueueKeys(self._fleet, queue).urgent,
+            redis_keys.paused(self._fleet),
             *(redis_keys.hold(scope) for scope in scopes),
             *(limit.key for limit in limits),
         ]

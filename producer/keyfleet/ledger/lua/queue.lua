@@ -77,6 +77,9 @@ local function make_ready(request)
   if urgent then tell_urgent() end
 end
 
+-- So long requests of a paused job are delayed: until the job is resumed, which gives them their places back.
+local PAUSED_MS = milliseconds(MOST - 1)
+
 local function release_lease(request)
   redis.call('ZREM', RUNNING, request)
   redis.call('HDEL', LEASES, request)
