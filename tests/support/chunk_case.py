@@ -21,6 +21,7 @@ from keyfleet_workers.dispatch.packs import Pack
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.standing import Standing
 from keyfleet_workers.dispatch.taker import Grant, Taker, TakeResult
+from keyfleet_workers.dispatch.taking import ChunkParts
 from keyfleet_workers.dispatch.waits import Waits
 from keyfleet_workers.holds import Hold
 from keyfleet_workers.limiter import QuotaLimit
@@ -60,6 +61,7 @@ class ChunkCase:
         self.pauses_s: list[float] = []
         self.resumed = 0
         self.prefetched = 0
+        self.told: list[str] = []
         self.generations: list[int] = []
         self.called: list[str] = []
         self.given_back: list[str] = []
@@ -79,7 +81,7 @@ class ChunkCase:
         self.executor = ThreadPoolExecutor(slots)
         models = {QUEUE: ModelSettings(ModelLimits(parse_limits(["9/minute"])))}
         key = KeyConfig("one", SecretReference("sk-literal-key"), models=models)
-        self.runner = ChunkRunner(
+        parts = ChunkParts(
             binding=KeyBinding(key, Environment({})),
             taker=cast(Taker, self),
             calls=cast(CallRunner, self),
@@ -92,7 +94,9 @@ class ChunkCase:
             executor=self.executor,
             put_back=lambda queue, count: self.put_back.append(count),
             may_take=lambda: self.may_take,
+            job_name=lambda job_id: f"{job_id}.jsonl",
         )
+        self.runner = ChunkRunner(parts)
 
     # As a taker.
     def take(self, queue: str, quota: Quota, most: int, *, most_inputs: int) -> TakeResult:
@@ -166,9 +170,9 @@ class ChunkCase:
 
     def serve(self, count: int = REQUESTS_PER_TICKET) -> str:
         """Serve one ticket, and check that nothing is left behind."""
-        said = self.runner.run(QUEUE, count)
+        said = self.runner.run(QUEUE, count, lambda what: self.told.append(str(what)))
         self.check_nothing_left()
-        return said
+        return str(said)
 
     def check_nothing_left(self) -> None:
         assert self.slots.used == 0

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from keyfleet_workers.dispatch import chunk as chunk_module
+from keyfleet_workers.dispatch import taking as taking_module
 from keyfleet_workers.holds import Hold, KeyState
 from support.chunk_case import LIMIT, QUEUE, ChunkCase, take_result
 from support.events import wait_until
@@ -17,8 +18,8 @@ HOLD = Hold("quota:q", KeyState.COOLING, "slow_down: too fast", 0, 60_000)
 
 @pytest.fixture
 def case(monkeypatch: pytest.MonkeyPatch) -> ChunkCase:
-    for name in ("BRIEF_S", "PARKED_S"):
-        monkeypatch.setattr(chunk_module, name, 0.0)
+    monkeypatch.setattr(chunk_module, "PARKED_S", 0.0)
+    monkeypatch.setattr(taking_module, "BRIEF_S", 0.0)
     return ChunkCase()
 
 
@@ -68,6 +69,34 @@ def test_who_stands_takes_as_many_as_it_can_and_puts_no_second_ticket_back(case:
     assert min(case.asked[1:]) > 2
 
 
+def test_who_stands_leaves_the_rest_to_another_chunk_after_a_while(
+    case: ChunkCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(taking_module, "elapsed_s", lambda: now_s)
+    case.takes = [take_result([number], left=90, wait_ms=100, limit=LIMIT) for number in range(9)]
+
+    def pass_time() -> None:
+        nonlocal now_s
+        now_s += taking_module.LONGEST_S / 3
+
+    case.on_take = pass_time
+    assert case.serve(2) == "4 succeeded"
+    assert case.put_back == [1]
+
+
+def test_it_is_told_what_a_chunk_is_as_it_grows(case: ChunkCase) -> None:
+    case.takes = [take_result([7, 8], left=9), [9]]
+    case.serve()
+    assert case.told == ["m, job job (job.jsonl) lines 7-8", "m, job job (job.jsonl) lines 7-9"]
+
+
+def test_what_ends_without_a_call_is_counted_too(case: ChunkCase) -> None:
+    case.takes = [take_result([1], impossible=[2], expired=[3], dropped=[4])]
+    end = case.runner.run(QUEUE, 5)
+    assert (str(end), end.has_failures, end.has_retries) == ("1 succeeded, 2 failed, 1 stopped", True, False)
+
+
 def test_before_a_long_wait_the_queue_is_left_alone(case: ChunkCase) -> None:
     case.takes = [take_result([], left=9, wait_ms=60_000, hold=HOLD)]
     assert case.serve(5) == "nothing to do"
@@ -107,7 +136,7 @@ def test_where_another_workers_call_is_the_first_nothing_is_taken(case: ChunkCas
     assert case.serve(10) == "nothing to do"
     assert case.asked == []
     assert case.put_back == [10]
-    assert case.pauses_s == [chunk_module.OTHERS_FIRST_S]
+    assert case.pauses_s == [taking_module.OTHERS_FIRST_S]
 
 
 @pytest.mark.parametrize("brought", [take_result([], left=9, wait_ms=60_000, hold=HOLD), redis.ConnectionError("gone")])
@@ -160,11 +189,11 @@ def test_every_grant_is_remembered_as_what_would_make_it_good(case: ChunkCase) -
 def test_without_a_free_slot_the_ticket_goes_to_others_and_the_chunk_waits_for_one(
     case: ChunkCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunk_module, "STANDING_S", 30.0)
+    monkeypatch.setattr(taking_module, "STANDING_S", 30.0)
     case.slots.acquire(8)
     case.takes = [[1]]
     served: list[str] = []
-    thread = threading.Thread(target=lambda: served.append(case.runner.run(QUEUE, 5)), daemon=True)
+    thread = threading.Thread(target=lambda: served.append(str(case.runner.run(QUEUE, 5))), daemon=True)
     thread.start()
     wait_until(lambda: bool(case.pauses_s), "the queue is paused")
     assert case.put_back == [5]
@@ -176,9 +205,9 @@ def test_without_a_free_slot_the_ticket_goes_to_others_and_the_chunk_waits_for_o
 
 
 def test_a_chunk_that_gets_no_slot_ends(case: ChunkCase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk_module, "STANDING_S", 0.01)
+    monkeypatch.setattr(taking_module, "STANDING_S", 0.01)
     case.slots.acquire(8)
-    assert case.runner.run(QUEUE, 5) == "nothing to do"
+    assert str(case.runner.run(QUEUE, 5)) == "nothing to do"
     assert case.put_back == [5]
     assert case.waits.current() == {} or case.waits.current()[QUEUE][0] == "concurrency"
     case.slots.release(8)
@@ -209,7 +238,7 @@ def test_an_error_in_a_later_take_waits_for_the_calls_of_the_earlier(case: Chunk
 def test_requests_that_the_closing_pool_refuses_are_given_back(case: ChunkCase) -> None:
     case.takes = [[1, 2]]
     case.executor.shutdown()
-    assert case.serve() == "2 handed_back"
+    assert case.serve() == "2 went back (2 handed back)"
     assert case.given_back == ["job:1", "job:2"]
 
 
@@ -238,7 +267,7 @@ def test_of_one_queue_one_chunk_at_a_time_takes(case: ChunkCase) -> None:
     first = threading.Thread(target=case.runner.run, args=(QUEUE, 5), daemon=True)
     first.start()
     assert took.wait(10.0)
-    assert case.runner.run(QUEUE, 7) == "put back"
+    assert str(case.runner.run(QUEUE, 7)) == "put back"
     assert case.put_back == [7]
     go_on.set()
     first.join(10.0)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from keyfleet_workers.dispatch import chunk as chunk_module
+from keyfleet_workers.dispatch import taking as taking_module
 from keyfleet_workers.dispatch.taker import MOST_REQUESTS
 from support.chunk_case import LIMIT, ChunkCase, take_result
 
 
 @pytest.fixture
 def case(monkeypatch: pytest.MonkeyPatch) -> ChunkCase:
-    for name in ("BRIEF_S", "PARKED_S"):
-        monkeypatch.setattr(chunk_module, name, 0.0)
+    monkeypatch.setattr(chunk_module, "PARKED_S", 0.0)
+    monkeypatch.setattr(taking_module, "BRIEF_S", 0.0)
     return ChunkCase()
 
 
@@ -60,5 +61,5 @@ def test_the_grant_of_a_shared_call_is_remembered_once(case: ChunkCase) -> None:
 def test_requests_of_a_shared_call_that_the_closing_pool_refuses_are_given_back(case: ChunkCase) -> None:
     case.takes = [take_result([(1, 2), 3])]
     case.executor.shutdown()
-    assert case.serve() == "3 handed_back"
+    assert case.serve() == "3 went back (3 handed back)"
     assert case.given_back == ["job:1", "job:2", "job:3"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from keyfleet_workers.consumption import EARLY_S, Consumption, consumer_step, ticket_queue
-from keyfleet_workers.dispatch.chunk import STANDING_S
+from keyfleet_workers.dispatch.taking import STANDING_S
 from support.celery_consumer import Consumer, Hub
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.exceptions import Retry
 
 from keyfleet.broker import celery_url
 from keyfleet.config import Environment, Settings, find_keys
@@ -27,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 SPARE_THREADS = 32
 """Threads that serve tickets beyond the most calls: a chunk has a call under way, or stands and waits for its queue."""
+
+
+class ChunkFailed(Exception):
+    """Requests of a chunk have failed for good. Their outcomes are delivered: this is for Flower's row."""
 
 
 def build_app(
@@ -54,9 +59,16 @@ def build_app(
         task_queues=[ticket_queue(f"keyfleet.{binding.name}")],
     )
 
-    @app.task(name=TASK_NAME, bind=True)  # type: ignore[untyped-decorator, unused-ignore] # Celery has no types
+    @app.task(name=TASK_NAME, bind=True, throws=(ChunkFailed,))  # type: ignore[untyped-decorator, unused-ignore] # Celery has no types
     def chunk(task: Any, count: int) -> str:
-        return runtime.run_chunk(task.request.delivery_info["routing_key"], count)
+        ticket_id = task.request.id
+        tell = partial(runtime.consumption.say_what, ticket_id)
+        end = runtime.run_chunk(task.request.delivery_info["routing_key"], count, tell)
+        if end.has_failures:
+            raise ChunkFailed(str(end))
+        if end.has_retries:
+            raise Retry(str(end))
+        return str(end)
 
     app.steps["worker"].add(_runtime_step(runtime, leaver, is_supervised))
     app.steps["consumer"].add(consumer_step(runtime.consumption))

@@ -14,7 +14,7 @@ from typing import Any
 from celery import bootsteps
 from kombu.entity import Exchange, Queue
 
-from keyfleet_workers.dispatch.chunk import STANDING_S
+from keyfleet_workers.dispatch.taking import STANDING_S
 
 __all__ = ["Consumption", "consumer_step", "ticket_queue"]
 
@@ -97,6 +97,12 @@ class Consumption:
         with self._lock:
             if self._consumer is not None and generation == self._generation:
                 self._consumer.qos.decrement_eventually()
+
+    def say_what(self, ticket_id: str, what: object) -> None:
+        """Tell those who watch the workers what a ticket has become, if anybody has asked for such events."""
+        dispatcher = getattr(self._consumer, "event_dispatcher", None)
+        if dispatcher is not None and dispatcher.enabled:
+            dispatcher.send("task-started", uuid=ticket_id, args=str(what))
 
     def _next_number(self, queue: str) -> int:
         """The event loop keeps no order, so an older pause must be able to see that it is over."""

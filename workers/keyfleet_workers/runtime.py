@@ -26,6 +26,7 @@ from keyfleet_workers.consumption import Consumption
 from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.charges import Charges
 from keyfleet_workers.dispatch.chunk import ChunkRunner
+from keyfleet_workers.dispatch.chunk_report import ChunkEnd
 from keyfleet_workers.dispatch.delivery import Delivery
 from keyfleet_workers.dispatch.held import HeldRequests
 from keyfleet_workers.dispatch.key_health import KeyHealth
@@ -34,9 +35,11 @@ from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.standing import Standing
 from keyfleet_workers.dispatch.streamed_calls import StreamedCalls
 from keyfleet_workers.dispatch.taker import Taker
+from keyfleet_workers.dispatch.taking import ChunkParts
 from keyfleet_workers.dispatch.waits import Waits
 from keyfleet_workers.holds import Holds, KeyScopes, KeyState
 from keyfleet_workers.housekeeping import Housekeeping
+from keyfleet_workers.job_names import JobNames
 from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.lease_keeper import LeaseKeeper
 from keyfleet_workers.limit_learning import LimitLearner
@@ -219,7 +222,7 @@ class WorkerRuntime:
             scopes=self.scopes,
             lease_ms=self._lease_ms,
         )
-        return ChunkRunner(
+        parts = ChunkParts(
             binding=self._binding,
             taker=taker,
             calls=self._calls,
@@ -232,18 +235,20 @@ class WorkerRuntime:
             executor=ThreadPoolExecutor(self.most_calls, thread_name_prefix="keyfleet-call"),
             put_back=self._issue,
             may_take=lambda: watch.is_settled,
+            job_name=JobNames(client, self._settings.fleet).name_of,
         )
+        return ChunkRunner(parts)
 
     def note_refused(self) -> None:
         """A ticket was no ticket."""
         self._calls.count("refused")
 
-    def run_chunk(self, queue: str, count: int) -> str:
-        """Serve one ticket. One that stands where this key has no business is refused."""
+    def run_chunk(self, queue: str, count: int, tell: Callable[[object], None]) -> ChunkEnd:
+        """Serve one ticket, and `tell` what it is. One that stands where this key has no business is refused."""
         if not self._binding.serves(model_of(queue)):
             self.note_refused()
-            return "refused"
-        return self._chunks.run(queue, count)
+            return ChunkEnd(instead="refused")
+        return self._chunks.run(queue, count, tell)
 
     def _hurry(self, queue: str) -> None:
         if self._binding.serves(model_of(queue)):

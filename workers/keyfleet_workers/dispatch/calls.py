@@ -180,6 +180,7 @@ class CallRunner:
         verdict = self._with_limit(verdict, pack)
         if not ongoing.has_begun:
             self._note_limits(grant, answer, now_s, is_success=not is_error)
+        counts.add_tokens(tokens_used(verdict.document) or 0)
         self._settle(grant, pack, _admitted_s(answer), verdict, has_begun=ongoing.has_begun)
         return verdict, answer
 

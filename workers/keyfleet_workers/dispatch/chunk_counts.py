@@ -17,6 +17,7 @@ class ChunkCounts:
         self._under_way = 0
         self._begun: set[str] = set()
         self.ends: Counter[str] = Counter()
+        self.tokens = 0
 
     def begin(self) -> None:
         with self._condition:
@@ -35,6 +36,16 @@ class ChunkCounts:
             self._begun.discard(key)
             self.ends[how] += requests
             self._tell()
+
+    def add(self, how: str, requests: int) -> None:
+        """So many requests ended without a call."""
+        with self._condition:
+            self.ends[how] += requests
+
+    def add_tokens(self, tokens: int) -> None:
+        """An answer reports so many."""
+        with self._condition:
+            self.tokens += tokens
 
     def _tell(self) -> None:
         """Waking the chunk's thread for each call would cost as much as a round trip."""
