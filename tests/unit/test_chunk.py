@@ -78,7 +78,7 @@ def test_who_stands_leaves_the_rest_to_another_chunk_after_a_while(
 
     def pass_time() -> None:
         nonlocal now_s
-        now_s += taking_module.LONGEST_S / 3
+        now_s += taking_module.LONGEST_S / 3.5
 
     case.on_take = pass_time
     assert case.serve(2) == "4 succeeded"

@@ -134,8 +134,8 @@ class ChunkReport:
     def __init__(
         self, queue: str, key_name: str, name_of: Callable[[str], str], tell: Callable[[object], None]
     ) -> None:
-        """`tell` is given what the chunk is, as soon as that is known and whenever it grows; its text may need a look at
-        the server."""
+        """`tell` is given what the chunk is, as soon as that is known and whenever it grows; its text may need a look
+        at the server."""
         self.counts = ChunkCounts()
         self._content = _Content(model_of(queue), name_of)
         self._queue = queue

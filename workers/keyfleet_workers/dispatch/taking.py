@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import redis
@@ -108,10 +108,11 @@ class Taking:
     quota: Quota
     report: ChunkReport
     has_ticket: bool = True
-    _began_s: float = field(default_factory=lambda: elapsed_s())
+    _ends_s: float = float("inf")
 
     def serve(self, count: int) -> None:
         left = count
+        self._ends_s = elapsed_s() + LONGEST_S
         try:
             while left > 0 and not self._is_over():
                 health = self.parts.calls.health
@@ -142,8 +143,8 @@ class Taking:
 
     def _is_over(self) -> bool:
         """Whether it takes no more: who has put its ticket back could go on for as long as the queue has work."""
-        lasts_s = 0.0 if self.has_ticket else elapsed_s() - self._began_s
-        return self.parts.calls.stopping.is_set() or lasts_s > LONGEST_S
+        lasts_long = not self.has_ticket and elapsed_s() > self._ends_s
+        return lasts_long or self.parts.calls.stopping.is_set()
 
     def take_at_once(self) -> None:
         """Take once, with what slots are free."""
