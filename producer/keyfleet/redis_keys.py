@@ -12,6 +12,7 @@ __all__ = [
     "QueueKeys",
     "called_back",
     "callers",
+    "configured",
     "first_call",
     "fleet_prefix",
     "hold",
@@ -22,6 +23,7 @@ __all__ = [
     "job_outcomes",
     "job_read",
     "jobs",
+    "key_facts",
     "learned_limits",
     "lifted",
     "model_list",
@@ -30,6 +32,7 @@ __all__ = [
     "outputs",
     "paused",
     "probe_turn",
+    "probe_wanted",
     "queues",
     "quota_window",
     "ramp",
@@ -102,6 +105,21 @@ def workers(fleet: str) -> str:
 def worker(fleet: str, worker_id: str) -> str:
     """String with one worker's status as JSON; it expires with the worker."""
     return f"{_TAG}:{fleet}:worker:{worker_id}"
+
+
+def configured(fleet: str) -> str:
+    """Sorted set of the keys that hosts have configured, by the time (ms) until which each counts as such."""
+    return f"{_TAG}:{fleet}:configured"
+
+
+def key_facts(fleet: str) -> str:
+    """Hash: key name to what its last worker knew of it as JSON: group, provider, and the scopes of its holds."""
+    return f"{_TAG}:{fleet}:key_facts"
+
+
+def probe_wanted(fleet: str, key_name: str) -> str:
+    """String that stands while somebody wants a key's worker to ask its provider; it expires."""
+    return f"{_TAG}:{fleet}:probe_wanted:{key_name}"
 
 
 def models_wanted(fleet: str) -> str:

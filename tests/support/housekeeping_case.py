@@ -13,20 +13,21 @@ from keyfleet.contract import Request
 from keyfleet.ledger import Finish, JobLedger, JobOptions, Transitions
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.tickets import TicketOffice
+from keyfleet_workers.asked_probe import AskedProbe
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.consumption import Consumption
 from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.delivery import Delivery
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.waits import Waits
-from keyfleet_workers.holds import Hold, KeyState
+from keyfleet_workers.holds import Hold, Holds, KeyScopes, KeyState
 from keyfleet_workers.housekeeping import Housekeeping
 from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
 from keyfleet_workers.model_lists import ModelLists
 from keyfleet_workers.output_means import OutputMeans
-from keyfleet_workers.provider import Answer, ProviderClient
+from keyfleet_workers.provider import Answer, ProviderClient, Verdict
 from keyfleet_workers.worker_status import WorkerStatus
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class Calls:
 
     def __init__(self) -> None:
         self.totals = {"succeeded": 3}
+        self.errors = {"rate_limited": 2}
+        self.sent = 0
+        self.tokens = 0
 
 
 class HousekeepingCase:
@@ -66,11 +70,16 @@ class HousekeepingCase:
         self.finished: list[tuple[str, Finish]] = []
         self.waits = Waits()
         self.stopping = threading.Event()
+        self.calls = Calls()
         self.present: Hold | None = None
         self.leaves = False
         self.watch = ServerWatch()
         self.swept = threading.Semaphore(0)
         self.sweep_errors: list[Exception] = []
+        self.probes: list[Verdict] = []
+        self.holds = Holds(client, declare_flags=False)
+        self.scopes = KeyScopes("fingerprint", None, "host")
+        probe = AskedProbe(client, FLEET, name, self.scopes, lambda: self.probes.pop(0), declare_flags=False)
         self.housekeeping = Housekeeping(
             client=client,
             watch=self.watch,
@@ -88,13 +97,15 @@ class HousekeepingCase:
                 host="host",
                 binding=self.binding,
                 storage=self.storage,
-                calls=cast(CallRunner, Calls()),
+                calls=cast(CallRunner, self.calls),
                 slots=CallSlots(4, 4),
                 waits=self.waits,
                 key_watch=cast(KeyWatch, self),
+                probe=probe,
                 declare_flags=False,
             ),
             key_watch=cast(KeyWatch, self),
+            asked_probe=probe,
             learner=LimitLearner(client, self.binding),
             outputs=OutputMeans(client, declare_flags=False),
             models=ModelLists(client, FLEET, self.binding, cast(ProviderClient, self)),

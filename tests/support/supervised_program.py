@@ -145,7 +145,7 @@ class OneAtATime(EveryKey):
 class Upkeep:
     """Writes the leases that are held into the file `leases`; those named in the file `lost` are lost once."""
 
-    def look(self, held: frozenset[KeyLease]) -> frozenset[KeyLease]:
+    def look(self, held: frozenset[KeyLease], configured: Sequence[str]) -> frozenset[KeyLease]:
         """All is well unless `lost` says otherwise."""
         (DIRECTORY / "leases.new").write_text(" ".join(sorted(lease.key_name for lease in held)))
         (DIRECTORY / "leases.new").replace(DIRECTORY / "leases")

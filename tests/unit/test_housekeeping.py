@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +16,13 @@ from keyfleet.contract import Cost
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.fleet_status import read_fleet_status
 from keyfleet_workers import housekeeping as housekeeping_module
+from keyfleet_workers import pace as pace_module
 from keyfleet_workers.binding import UNBOUNDED
 from keyfleet_workers.holds import Hold, KeyState
 from keyfleet_workers.housekeeping import Housekeeping
+from keyfleet_workers.provider import Verdict, VerdictKind
 from keyfleet_workers.worker_status import CAPACITY_LIFE_MS, LEFT_LIFE_MS, STATUS_LIFE_MS
+from support.events import wait_until
 from support.housekeeping_case import FLEET, LEASE_MS, SECRET, HousekeepingCase
 
 if TYPE_CHECKING:
@@ -105,6 +109,49 @@ def test_the_status_says_what_a_producer_reads(case: HousekeepingCase) -> None:
         ("requests", 60, 60, 1),
         ("tokens", 100, 60, 25),
     ]
+
+
+def test_the_status_says_what_was_done_in_the_last_minute_and_what_went_wrong(
+    case: HousekeepingCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(pace_module, "elapsed_s", lambda: now_s)
+    told = []
+    for sent, tokens in ((2, 100), (5, 400), (6, 450)):
+        case.calls.sent, case.calls.tokens = sent, tokens
+        case.beat(says_status=True)
+        (worker,) = read_fleet_status(case.client, FLEET).workers
+        told.append((worker.sent_last_minute, worker.tokens_last_minute))
+        now_s += 40.0
+    assert told == [(2, 100), (5, 400), (4, 350)]
+    assert worker.errors == {"rate_limited": 2}
+
+
+def test_a_key_is_known_by_name_with_the_scopes_of_its_holds_and_without_its_secret(case: HousekeepingCase) -> None:
+    case.binding.quota("a1")
+    case.beat(says_status=True)
+    assert case.client.zrange(redis_keys.configured(FLEET), 0, -1) == [b"one"]
+    text = case.client.hgetall(redis_keys.key_facts(FLEET))[b"one"]  # type: ignore[index]
+    facts = json.loads(text)
+    assert (facts["provider"], facts["group"], facts["models"]) == ("openai", None, ["a*"])
+    assert facts["disabled"] in facts["scopes"]
+    assert case.scopes.way == f"{facts['ways']}host"
+    assert set(facts["pools"].values()) == {pool.name for pool in case.binding.pools()}
+    assert SECRET.encode() not in text
+
+
+def test_a_probe_that_somebody_wants_is_made_once_and_what_it_brings_is_told(case: HousekeepingCase) -> None:
+    case.holds.set(case.scopes.refused, KeyState.REVOKED, "no", None)
+    case.probes = [Verdict(VerdictKind.SUCCESS)]
+    case.client.set(redis_keys.probe_wanted(FLEET, "one"), "1")
+    case.beat(says_status=True)
+    wait_until(lambda: case.housekeeping.asked_probe.said() is not None, "the probe has ended")
+    case.beat(says_status=True)
+    (worker,) = read_fleet_status(case.client, FLEET).workers
+    assert worker.probed is not None
+    assert worker.probed.words == "works"
+    assert case.holds.read([case.scopes.refused]) == []
+    assert case.probes == []
 
 
 def test_a_key_that_is_set_aside_is_told_at_once_and_remembered_when_its_worker_has_left(

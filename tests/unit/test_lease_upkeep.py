@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import redis
 
@@ -19,6 +21,10 @@ class Recorded(KeyLeases):
         self.asked: list[tuple[str, list[KeyLease]]] = []
         self.gone: set[KeyLease] = set()
         self.is_away = False
+        self.configured: list[str] = []
+
+    def tell_configured(self, key_names: Sequence[str]) -> None:
+        self.configured += key_names
 
     def renew(self, leases: object) -> list[bool]:
         assert isinstance(leases, list)
@@ -46,12 +52,21 @@ class Kept:
 
     def look(self, *held: KeyLease) -> frozenset[KeyLease]:
         self.leases.asked.clear()
-        return self.upkeep.look(frozenset(held))
+        return self.upkeep.look(frozenset(held), ["a", "b"])
 
 
 @pytest.fixture
 def kept() -> Kept:
     return Kept()
+
+
+def test_which_keys_are_configured_is_told_whenever_leases_are_renewed(kept: Kept) -> None:
+    kept.look(A)
+    kept.look(A)
+    assert kept.leases.configured == ["a", "b"]
+    kept.now_s = LEASE_S / 3
+    kept.look(A)
+    assert kept.leases.configured == ["a", "b"] * 2
 
 
 def test_leases_are_made_known_at_once_and_renewed_three_times_in_their_life(kept: Kept) -> None:

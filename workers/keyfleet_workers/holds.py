@@ -93,7 +93,12 @@ class KeyScopes:
     @property
     def way(self) -> str:
         """The way to the provider from this host."""
-        return f"key:{self.fingerprint}:from:{self.host}"
+        return f"{self.ways}{self.host}"
+
+    @property
+    def ways(self) -> str:
+        """What the ways from all hosts begin with; the host's name follows."""
+        return f"key:{self.fingerprint}:from:"
 
     @property
     def failing(self) -> str:

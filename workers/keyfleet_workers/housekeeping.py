@@ -17,6 +17,7 @@ from keyfleet.contract import Outcome
 from keyfleet.ledger import Beat, Finish, Transitions, model_of
 from keyfleet.ledger.queues import queue_names_in
 from keyfleet.tickets import TicketOffice
+from keyfleet_workers.asked_probe import AskedProbe
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.consumption import Consumption
 from keyfleet_workers.dispatch.delivery import Delivery
@@ -56,6 +57,7 @@ class Housekeeping:
     tickets: TicketOffice
     status: WorkerStatus
     key_watch: KeyWatch
+    asked_probe: AskedProbe
     learner: LimitLearner
     outputs: OutputMeans
     models: ModelLists
@@ -113,6 +115,7 @@ class Housekeeping:
         if beat.owned:
             self._reap(queues, beat)
         if says_status:
+            self.asked_probe.look()
             self.models.look()
 
     def _tick(self) -> Beat:

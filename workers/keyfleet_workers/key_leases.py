@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import redis
 
 from keyfleet import redis_keys
+from keyfleet.jobs import server_now_ms
 from keyfleet.scripts import Script, load_source
 
 __all__ = ["KeyLease", "KeyLeases"]
@@ -16,6 +17,10 @@ PACKAGE = "keyfleet_workers"
 
 CALL_MS = 600_000
 """How long a call for workers that have left a key out can be heard (ms); longer than they leave it out."""
+
+
+CONFIGURED_MS = 900_000
+"""How long a key counts as configured after a host has said so (ms): hosts are restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,22 @@ class KeyLeases:
         pairs = [value for lease in leases for value in (lease.holder, lease.most)]
         with self._connect() as client:
             return [bool(stands) for stands in Script(client, self._renew)(keys, [self._lease_ms, *pairs])]
+
+    def tell_configured(self, key_names: Sequence[str]) -> None:
+        """Tell the fleet which keys this host has configured, so that those without a worker are seen too.
+
+        Raises redis.RedisError.
+        """
+        if not key_names:
+            return
+        name = redis_keys.configured(self._fleet)
+        with self._connect() as client:
+            now_ms = server_now_ms(client)
+            pipeline = client.pipeline(transaction=False)
+            pipeline.zadd(name, dict.fromkeys(key_names, now_ms + CONFIGURED_MS))
+            pipeline.zremrangebyscore(name, "-inf", now_ms)
+            pipeline.pexpire(name, CONFIGURED_MS)
+            pipeline.execute()
 
     def call_back(self, key_names: Sequence[str]) -> None:
         """Tell workers that have left these keys out that they can be used again. Raises redis.RedisError."""

@@ -45,7 +45,7 @@ class KeyWatch:
         `on_free` is told when the last hold has gone, `on_set_aside` when the key is set aside, unless the worker stays
         with it (None)."""
         self._holds = holds
-        self._scopes = scopes
+        self.scopes = scopes
         self._ask = ask
         self._on_free = on_free
         self._on_set_aside = on_set_aside
@@ -63,7 +63,7 @@ class KeyWatch:
 
     def look(self, now_ms: int) -> None:
         """Follow the holds; `now_ms` is the server's time. Raises redis.RedisError."""
-        standing = self._holds.read(self._scopes.all())
+        standing = self._holds.read(self.scopes.all())
         before, self.present = self.present, _gravest(standing)
         if before is not None and self.present is None:
             logger.warning("the key works again (it was %s)", before.describe())

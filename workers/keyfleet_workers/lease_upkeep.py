@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import redis
@@ -21,7 +21,8 @@ AGAIN_S = 1.0
 
 @dataclass(slots=True)
 class LeaseUpkeep:
-    """Renews each lease three times in its life, and gives back those that nobody needs any more.
+    """Renews each lease three times in its life, tells as often which keys are configured, and gives back the leases
+    that nobody needs any more.
 
     While the server is away all are taken to stand: nobody else can take a key there either.
     """
@@ -33,8 +34,9 @@ class LeaseUpkeep:
     _due_s: float = field(default=float("-inf"))
     _is_away: bool = False
 
-    def look(self, held: frozenset[KeyLease]) -> frozenset[KeyLease]:
-        """Do what is due for the leases held now; returns those among them that are lost. Never raises."""
+    def look(self, held: frozenset[KeyLease], configured: Sequence[str] = ()) -> frozenset[KeyLease]:
+        """Do what is due for the leases held now; returns those among them that are lost. `configured` are the keys of
+        this host. Never raises."""
         now_s = self.clock()
         if held == self._known and now_s < self._due_s:
             return frozenset()
@@ -42,6 +44,7 @@ class LeaseUpkeep:
             return frozenset()
         try:
             lost = self._keep(held)
+            self.leases.tell_configured(configured)
         except redis.RedisError as error:
             if not self._is_away:
                 logger.warning("leases of keys can't be renewed now (%s)", type(error).__name__)

@@ -21,6 +21,7 @@ from keyfleet.jobs import forget_gone_callers, purge_abandoned
 from keyfleet.ledger import Transitions, model_of
 from keyfleet.ticket_message import REQUESTS_PER_TICKET
 from keyfleet.tickets import TicketOffice
+from keyfleet_workers.asked_probe import AskedProbe
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.consumption import Consumption
 from keyfleet_workers.dispatch.calls import CallRunner
@@ -48,7 +49,7 @@ from keyfleet_workers.limiter.ramps import Ramps
 from keyfleet_workers.model_lists import ModelLists
 from keyfleet_workers.notices import Notices
 from keyfleet_workers.output_means import OutputMeans
-from keyfleet_workers.probing import KeyProbe
+from keyfleet_workers.probing import KeyProbe, ask_freely
 from keyfleet_workers.provider import ProviderClient
 from keyfleet_workers.provider.client import ReadOnceEnvironment
 from keyfleet_workers.worker_status import WorkerStatus
@@ -145,6 +146,8 @@ class WorkerRuntime:
         key_watch = KeyWatch(
             self._holds, self.scopes, probe.ask, on_free=self._resume_all, on_set_aside=self._on_set_aside
         )
+        free_probe = partial(ask_freely, self._provider, self._binding)
+        asked_probe = AskedProbe(client, fleet, self._binding.name, self.scopes, free_probe)
         return Housekeeping(
             client=client,
             watch=watch,
@@ -166,7 +169,9 @@ class WorkerRuntime:
                 slots=self._slots,
                 waits=self._waits,
                 key_watch=key_watch,
+                probe=asked_probe,
             ),
+            asked_probe=asked_probe,
             key_watch=key_watch,
             learner=self._learner,
             outputs=self._outputs,

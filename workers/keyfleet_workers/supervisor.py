@@ -195,7 +195,8 @@ class Supervisor:
     def _keep_leases(self) -> None:
         if self.upkeep is None:
             return
-        lost = self.upkeep.look(frozenset(child.lease for child in self._children if child.lease is not None))
+        held = frozenset(child.lease for child in self._children if child.lease is not None)
+        lost = self.upkeep.look(held, [key.name for key in self.keys])
         for lease in lost:
             self.assignment.lost(lease)
         for child in self._children:

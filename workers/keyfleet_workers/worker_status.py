@@ -15,13 +15,15 @@ from keyfleet.contract import Cost
 from keyfleet.ledger import model_of
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.scripts import Script, load_source
+from keyfleet_workers.asked_probe import AskedProbe
 from keyfleet_workers.binding import UNBOUNDED, KeyBinding
 from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.waits import Waits
-from keyfleet_workers.holds import KeyState
+from keyfleet_workers.holds import KeyState, pool_scope
 from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.limiter import ExactRedisStorage
+from keyfleet_workers.pace import Pace
 
 __all__ = ["STATUS_LIFE_MS", "WorkerStatus"]
 
@@ -31,6 +33,9 @@ STATUS_LIFE_MS = 10_000
 CAPACITY_LIFE_MS = 900_000
 """What a key can start is counted on for so long after its worker was heard last (ms): hosts are restarted, and a key
 that is set aside comes back. Meanwhile a request that only this key can serve waits."""
+
+FACTS_LIFE_MS = 7 * 86_400_000
+"""What can be told of a key without its secret stays for so long after the last worker was there (ms)."""
 
 LEFT_LIFE_MS = 330_000
 """So long it is told why a worker has left its key, unless somebody serves the key again (ms): a supervisor tries a key
@@ -51,8 +56,10 @@ class WorkerStatus:
     slots: CallSlots
     waits: Waits
     key_watch: KeyWatch
+    probe: AskedProbe
     declare_flags: bool = True
     _script: Script = field(init=False)
+    _pace: Pace = field(init=False, default_factory=Pace)
 
     def __post_init__(self) -> None:
         source = load_source(("keyfleet_workers", "say_status.lua"), declare_flags=self.declare_flags)
@@ -67,6 +74,7 @@ class WorkerStatus:
         leaves = self.key_watch.leaves
         served = [queue for queue, standing in standings.items() if standing == "serves"]
         keys = [redis_keys.workers(self.fleet), redis_keys.worker(self.fleet, self.worker_id)]
+        keys += [redis_keys.configured(self.fleet), redis_keys.key_facts(self.fleet)]
         status = json.dumps({**self._status(), "queues": standings, "has_left": leaves})
         largest = [_as_text(self.binding.quota(model_of(queue)).largest_cost()) for queue in served]
         self._script(
@@ -74,6 +82,7 @@ class WorkerStatus:
             [
                 *(self.worker_id, now_ms, LEFT_LIFE_MS if leaves else STATUS_LIFE_MS),
                 *(status, self.binding.name, CAPACITY_LIFE_MS),
+                *(FACTS_LIFE_MS, self._facts()),
                 *largest,
             ],
         )
@@ -104,7 +113,25 @@ class WorkerStatus:
             "state": self._state(),
             "limits": self._limits(),
             "totals": dict(self.calls.totals),
+            "errors": dict(self.calls.errors),
+            "pace": self._pace.look(self.calls.sent, self.calls.tokens),
+            "probed": self.probe.said(),
         }
+
+    def _facts(self) -> str:
+        """What others need to show the key, and to disable and enable it."""
+        scopes, config = self.key_watch.scopes, self.binding.config
+        pools = {pool_scope(pool.name): pool.name for pool in self.binding.pools()}
+        facts = {
+            "provider": config.provider,
+            "group": config.group,
+            "models": list(config.models) or [ANY_MODEL],
+            "disabled": scopes.disabled,
+            "scopes": [scope for scope in scopes.all() if scope != scopes.way],
+            "ways": scopes.ways,
+            "pools": pools,
+        }
+        return json.dumps(facts)
 
     def _state(self) -> dict[str, Any]:
         """The key's gravest hold; `rest_s` None: until it is lifted."""

@@ -15,7 +15,7 @@ from keyfleet.config import best_pattern
 from keyfleet.contract import TOO_LARGE_FOR_KEY
 from keyfleet.ledger import model_of
 
-__all__ = ["FleetStatus", "KeyStanding", "LimitStatus", "WorkerStatus", "read_fleet_status"]
+__all__ = ["FleetStatus", "KeyStanding", "LimitStatus", "Probed", "WorkerStatus", "read_fleet_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,21 @@ class KeyStanding:
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """What a probe brought that somebody had asked for, and how long ago."""
+
+    words: str
+    ago_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """One worker process.
 
     `standings` maps queues to `serves`, `lost` (its model) or `other` (its key serves other models). `waits` maps
     queues to (reason, end by this host's wall clock in seconds since the epoch). `has_left`: it has given its key up,
-    for the reason that `key` says. `models` are the names, or patterns of them, that its key serves.
+    for the reason that `key` says. `models` are the names, or patterns of them, that its key serves. `errors` counts
+    calls since its start that brought nothing to use, by kind.
     """
 
     key_name: str
@@ -59,6 +68,11 @@ class WorkerStatus:
     standings: dict[str, str] = field(default_factory=dict)
     has_left: bool = False
     models: tuple[str, ...] = ()
+    pid: int = 0
+    sent_last_minute: int = 0
+    tokens_last_minute: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    probed: Probed | None = None
 
     def serves(self, queue: str) -> bool:
         """Whether its key serves the model of `queue`, which it may not have found yet."""
@@ -148,9 +162,22 @@ def _worker(text: bytes) -> WorkerStatus | None:
             standings=dict(fields["queues"]),
             has_left=fields["has_left"],
             models=tuple(map(str, fields.get("models", ()))),
+            **_newer(fields),
         )
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def _newer(fields: dict[str, Any]) -> dict[str, Any]:
+    """What workers of older versions don't tell."""
+    pace, probed = fields.get("pace", {}), fields.get("probed")
+    return {
+        "pid": int(fields.get("pid", 0)),
+        "sent_last_minute": int(pace.get("requests", 0)),
+        "tokens_last_minute": int(pace.get("tokens", 0)),
+        "errors": {str(kind): int(count) for kind, count in fields.get("errors", {}).items()},
+        "probed": Probed(str(probed["words"]), _duration_s(probed["ago_s"])) if probed else None,
+    }
 
 
 def _standing(fields: dict[str, Any]) -> KeyStanding:

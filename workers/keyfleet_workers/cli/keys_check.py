@@ -12,8 +12,8 @@ import click
 from keyfleet.cli import options
 from keyfleet.config import keys_warnings
 from keyfleet_workers.binding import KeyBinding
-from keyfleet_workers.cli.keys_answers import in_words, works
 from keyfleet_workers.cli.keys_desk import Bound, KeysDesk, ask_all
+from keyfleet_workers.probe_answers import in_words, works
 from keyfleet_workers.probing import ask_freely
 
 __all__ = ["check"]

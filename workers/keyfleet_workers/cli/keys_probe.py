@@ -10,11 +10,11 @@ import click
 
 from keyfleet.cli import options
 from keyfleet_workers.binding import KeyBinding
-from keyfleet_workers.cli.keys_answers import in_words, pays, provider_words, works
 from keyfleet_workers.cli.keys_desk import KeysDesk, ask_all, open_fleet
 from keyfleet_workers.holds import Holds, KeyScopes, KeyState
 from keyfleet_workers.key_views import FleetView, StateView
 from keyfleet_workers.limiter import ExactRedisStorage
+from keyfleet_workers.probe_answers import conclude, in_words, pays, provider_words, works
 from keyfleet_workers.probing import PaidProbe, ask_freely
 from keyfleet_workers.provider import Verdict, VerdictKind
 
@@ -53,7 +53,7 @@ def probe(names: tuple[str, ...], model: str | None, **given: Any) -> None:
     is_fine = True
     with open_fleet(desk.settings) as fleet:
         for (config, binding), found in zip(bound, verdicts, strict=True):
-            _conclude(fleet, binding, found)
+            conclude(Holds(fleet.client), fleet.scopes(binding), found)
             answer = _Answer(in_words(found), found, works(found))
             if model is not None and works(found):
                 answer = _ask_for_credit(desk, fleet, binding, model, answer)
@@ -62,17 +62,6 @@ def probe(names: tuple[str, ...], model: str | None, **given: Any) -> None:
             click.echo(f"{config.name}: {answer.words}{_still(standing, answer.verdict)}", err=True)
         fleet.call_back([config.name for config, _ in bound])
     sys.exit(0 if is_fine else 1)
-
-
-def _conclude(fleet: FleetView, binding: KeyBinding, verdict: Verdict) -> None:
-    """Set and lift what the free call tells of: not of credit."""
-    holds, scopes = Holds(fleet.client), fleet.scopes(binding)
-    if verdict.kind is VerdictKind.REVOKED:
-        holds.set(scopes.refused, KeyState.REVOKED, provider_words(verdict), None)
-    elif works(verdict):
-        holds.lift(scopes.way, scopes.failing)
-        if not holds.has_relapsed(scopes.refused):
-            holds.lift_after_probe(*holds.read([scopes.refused]))
 
 
 def _ask_for_credit(desk: KeysDesk, fleet: FleetView, binding: KeyBinding, model: str, before: _Answer) -> _Answer:

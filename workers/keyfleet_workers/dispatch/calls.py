@@ -80,6 +80,13 @@ class CallRunner:
         self.health = health
         self.stopping = threading.Event()
         self.totals: Counter[str] = Counter()
+        """Requests by how they ended."""
+        self.errors: Counter[str] = Counter()
+        """Calls that brought no answer to use, by the kind of error."""
+        self.sent = 0
+        """Calls that a provider was asked for."""
+        self.tokens = 0
+        """Tokens that answers report."""
         self._totals_lock = threading.Lock()
 
     def run(self, queue: str, pack: Pack, grant: Grant, counts: ChunkCounts) -> None:
@@ -168,6 +175,7 @@ class CallRunner:
             )
         except CallFailed as error:
             verdict = classify_failure(error.failure, str(error))
+            self._count_call(verdict)
             self._settle(grant, pack, error.written_s or began_s, verdict, has_begun=ongoing.has_begun)
             return verdict, None
         self._slots.note_latency(answer.finished_s - began_s)
@@ -180,9 +188,19 @@ class CallRunner:
         verdict = self._with_limit(verdict, pack)
         if not ongoing.has_begun:
             self._note_limits(grant, answer, now_s, is_success=not is_error)
-        counts.add_tokens(tokens_used(verdict.document) or 0)
+        counts.add_tokens(self._count_call(verdict))
         self._settle(grant, pack, _admitted_s(answer), verdict, has_begun=ongoing.has_begun)
         return verdict, answer
+
+    def _count_call(self, verdict: Verdict) -> int:
+        """Returns the tokens that its answer reports."""
+        tokens = tokens_used(verdict.document) or 0
+        with self._totals_lock:
+            self.sent += 1
+            self.tokens += tokens
+            if verdict.kind is not VerdictKind.SUCCESS:
+                self.errors[verdict.kind.value] += 1
+        return tokens
 
     def _note_limits(self, grant: Grant, answer: Answer, now_s: float, *, is_success: bool) -> None:
         reports = limit_reports(self._binding.provider, answer.headers, now_s=now_s)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from keyfleet_workers.holds import KeyState
+from keyfleet_workers.holds import Holds, KeyScopes, KeyState
 from keyfleet_workers.probing import lifts
 from keyfleet_workers.provider import Verdict, VerdictKind
 
-__all__ = ["in_words", "pays", "provider_words", "works"]
+__all__ = ["conclude", "in_words", "pays", "provider_words", "works"]
 
 MOST_CHARACTERS = 200
 """Longest part of a provider's words that is shown."""
@@ -30,6 +30,16 @@ def works(verdict: Verdict) -> bool:
 def pays(verdict: Verdict) -> bool:
     """Whether a call that has to be paid was let through, or would have been but for a limit."""
     return lifts(KeyState.OUT_OF_CREDIT, verdict)
+
+
+def conclude(holds: Holds, scopes: KeyScopes, verdict: Verdict) -> None:
+    """Set and lift what the free call tells of: not of credit. Raises redis.RedisError."""
+    if verdict.kind is VerdictKind.REVOKED:
+        holds.set(scopes.refused, KeyState.REVOKED, provider_words(verdict), None)
+    elif works(verdict):
+        holds.lift(scopes.way, scopes.failing)
+        if not holds.has_relapsed(scopes.refused):
+            holds.lift_after_probe(*holds.read([scopes.refused]))
 
 
 def in_words(verdict: Verdict, *, model: str | None = None) -> str:
