@@ -105,6 +105,19 @@ def test_a_producer_that_lives_says_so_and_one_that_leaves_too(case: JobCase) ->
     assert case.record().state(case.clock.now_ms) is JobState.RUNNING
 
 
+def test_the_pace_of_a_job_is_that_of_its_last_seconds(case: JobCase) -> None:
+    case.accept(*range(60))
+    paces = []
+    for number in range(6):
+        case.ledger.say_alive()
+        paces.append(case.record().requests_per_s(case.clock.now_ms))
+        case.succeed(*range(10 * number, 10 * number + (10 if number > 1 else 2)))
+        case.clock.advance_ms(5_000)
+    assert paces == [None, 0.4, 0.4, pytest.approx(14 / 15), 2.0, 2.0]
+    case.clock.advance_ms(60_000)
+    assert case.record().requests_per_s(case.clock.now_ms) is None, "nobody runs it"
+
+
 def test_a_cancelled_job_accepts_nothing_until_it_is_run_again(case: JobCase) -> None:
     case.accept(1, 2)
     case.hold(1)

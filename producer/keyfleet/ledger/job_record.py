@@ -27,6 +27,10 @@ ALIVE_MS = 10_000
 """A producer that was not seen for longer is taken as gone (ms); it says that it lives every half second."""
 
 
+SHORTEST_PACE_MS = 2_000
+"""Over a shorter time no pace is taken (ms)."""
+
+
 class JobState(Enum):
     """`interrupted`: it is not done, and no producer runs it now. `paused`: by hand, whoever runs it."""
 
@@ -117,7 +121,8 @@ class Closing:
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """A job's hash. Times are the server's, in ms; 0 where there is none. `total` is how many requests the job has, as
-    its producer says, `accepted` how many of them the server has taken so far."""
+    its producer says, `accepted` how many of them the server has taken so far. `pace_from`: a time some seconds ago, and how many had ended
+    by then."""
 
     fleet: str
     job_id: str
@@ -131,6 +136,7 @@ class JobRecord:
     left_ms: int
     mark: str
     total: int = 0
+    pace_from: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, fleet: str, job_id: str, found: Mapping[bytes, bytes]) -> JobRecord:
@@ -146,7 +152,16 @@ class JobRecord:
         facts = JobFacts(**{name: text(name) for name in JobFacts().fields()})
         counts = (number("accepted"), number("succeeded"), number("failed"))
         times = (number("begun_ms"), number("seen_ms"), number("done_ms"), number("left_ms"))
-        return cls(fleet, job_id, facts, *counts, *times, text("state"), number("total"))
+        return cls(fleet, job_id, facts, *counts, *times, text("state"), number("total"), _pace_from(found))
+
+    def requests_per_s(self, now_ms: int) -> float | None:
+        """How many of its requests have ended per second lately; None where that isn't known."""
+        if self.pace_from is None or not self.is_alive(now_ms):
+            return None
+        since_ms, ended = self.pace_from
+        if now_ms - since_ms < SHORTEST_PACE_MS:
+            return None
+        return max(0, self.succeeded + self.failed - ended) * 1000 / (now_ms - since_ms)
 
     def is_alive(self, now_ms: int) -> bool:
         """Whether a producer runs it now."""
@@ -157,3 +172,12 @@ class JobRecord:
         if self.mark in ("done", "cancelled"):
             return JobState(self.mark)
         return JobState.RUNNING if self.is_alive(now_ms) else JobState.INTERRUPTED
+
+
+def _pace_from(found: Mapping[bytes, bytes]) -> tuple[int, int] | None:
+    """The earlier of the two marks that `seen.lua` keeps."""
+    for name in (b"pace_before", b"pace"):
+        since_ms, ended = found.get(name + b"_ms", b""), found.get(name + b"_ended", b"")
+        if since_ms.isdigit() and ended.isdigit():
+            return int(since_ms), int(ended)
+    return None

@@ -19,6 +19,9 @@ for index = 1, 5 do redis.call('PERSIST', KEYS[index]) end
 if ARGV[2] == '1' or redis.call('HGET', KEYS[2], 'state') ~= 'cancelled' then
   redis.call('HSET', KEYS[2], 'state', 'open')
 end
+if ARGV[2] == '1' then
+  redis.call('HDEL', KEYS[2], 'pace_ms', 'pace_ended', 'pace_before_ms', 'pace_before_ended') -- seen.lua
+end
 redis.call('HDEL', KEYS[2], 'done_ms', 'left_ms', 'doomed_ms')
 redis.call('HSETNX', KEYS[2], 'begun_ms', now_ms)
 redis.call('HSET', KEYS[2], 'echo', ARGV[3], 'seen_ms', now_ms)

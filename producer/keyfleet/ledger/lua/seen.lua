@@ -10,10 +10,20 @@
 -- Returns   the job's state: `open`, `paused`, `cancelled`, or `unknown` where the server has lost it; then nothing is written
 if redis.call('HEXISTS', KEYS[1], 'echo') == 0 then return 'unknown' end
 local time = redis.call('TIME')
-local now_ms = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+local time_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local now_ms = string.format('%.0f', time_ms)
 redis.call('HSET', KEYS[1], 'seen_ms', now_ms)
 redis.call('HDEL', KEYS[1], 'doomed_ms', 'left_ms')
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'total', ARGV[3]) end
+
+-- How many had ended at two times some seconds apart, for whoever wants to know how fast the job goes.
+local PACE_MS = 10000
+local pace = redis.call('HMGET', KEYS[1], 'succeeded', 'failed', 'pace_ms', 'pace_ended')
+if time_ms - (tonumber(pace[3]) or 0) >= PACE_MS then
+  local ended = string.format('%.0f', (tonumber(pace[1]) or 0) + (tonumber(pace[2]) or 0))
+  if pace[4] then redis.call('HSET', KEYS[1], 'pace_before_ms', pace[3], 'pace_before_ended', pace[4]) end
+  redis.call('HSET', KEYS[1], 'pace_ms', now_ms, 'pace_ended', ended)
+end
 if ARGV[1] == '1' then redis.call('HSET', KEYS[1], 'left_ms', now_ms) end
 if KEYS[3] then redis.call('ZADD', KEYS[3], ARGV[1] == '1' and 0 or now_ms, ARGV[2]) end
 local state = redis.call('HGET', KEYS[1], 'state') or 'open'
