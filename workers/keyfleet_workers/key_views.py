@@ -17,17 +17,19 @@ from keyfleet.ledger.queues import queue_names_in
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.fleet_status import WorkerStatus, read_fleet_status
 from keyfleet_workers.binding import KeyBinding
-from keyfleet_workers.holds import Holds, KeyScopes, KeyState, pool_scope
+from keyfleet_workers.holds import Hold, Holds, KeyScopes, KeyState, pool_scope
 from keyfleet_workers.key_leases import KeyLeases
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
 
-__all__ = ["FleetView", "KeyView", "LimitView", "StateView"]
+__all__ = ["FleetView", "KeyView", "LimitView", "StateView", "gravest_state"]
 
 _GRAVEST = (
     *(KeyState.DISABLED, KeyState.REVOKED, KeyState.OUT_OF_CREDIT),
     *(KeyState.UNREACHABLE, KeyState.RESTING, KeyState.COOLING),
 )
+
+_STATES = {state.value: state for state in KeyState}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,24 @@ class StateView:
     rest_s: float | None
     host: str | None = None
     pool: str | None = None
+
+    @classmethod
+    def of(cls, hold: Hold, host: str | None, pool: str | None) -> StateView:
+        """A hold as it stands."""
+        return cls(hold.state, hold.reason, None if hold.rest_ms is None else hold.rest_ms / 1000, host, pool)
+
+    @classmethod
+    def told_by(cls, worker: WorkerStatus) -> StateView | None:
+        """What a worker tells of its key; None for one that nothing holds."""
+        state = _STATES.get(worker.key.state)
+        if state is None or state is KeyState.READY:
+            return None
+        return cls(state, worker.key.reason, worker.key.rest_s)
+
+
+def gravest_state(states: Iterable[StateView]) -> StateView | None:
+    """What matters most: what holds the whole key before what holds a pool. None for a key that nothing holds."""
+    return min(states, key=lambda state: (state.pool is not None, _GRAVEST.index(state.state)), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +99,8 @@ class KeyView:
 
     @property
     def gravest(self) -> StateView | None:
-        """What matters most: what holds the whole key before what holds a pool. None for a key that is ready."""
-        return min(self.states, key=lambda state: (state.pool is not None, _GRAVEST.index(state.state)), default=None)
+        """What matters most of what holds it; None for a key that is ready."""
+        return gravest_state(self.states)
 
     @property
     def state_name(self) -> str:
@@ -163,16 +183,7 @@ class FleetView:
             binding.quota(model)
         pools = {pool_scope(pool.name): pool.name for pool in binding.pools()}
         standing = Holds(self.client, declare_flags=self.declare_flags).read([*self.all_scopes(binding), *pools])
-        return [
-            StateView(
-                hold.state,
-                hold.reason,
-                None if hold.rest_ms is None else hold.rest_ms / 1000,
-                hosts.get(hold.scope),
-                pools.get(hold.scope),
-            )
-            for hold in standing
-        ]
+        return [StateView.of(hold, hosts.get(hold.scope), pools.get(hold.scope)) for hold in standing]
 
     def _models(self, binding: KeyBinding) -> list[str]:
         """Models that stand for all pools of a key: a pattern stands for those that match it."""
@@ -212,11 +223,5 @@ class FleetView:
 
 def _told(workers: Sequence[WorkerStatus]) -> list[StateView]:
     """What workers tell of their key, where this host can't look for itself."""
-    states = {state.value: state for state in KeyState}
-    return list(
-        dict.fromkeys(
-            StateView(states[worker.key.state], worker.key.reason, worker.key.rest_s)
-            for worker in workers
-            if worker.key.state in states and worker.key.state != KeyState.READY.value
-        )
-    )
+    found = map(StateView.told_by, workers)
+    return list(dict.fromkeys(state for state in found if state is not None))

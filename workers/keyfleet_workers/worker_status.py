@@ -20,7 +20,7 @@ from keyfleet_workers.binding import UNBOUNDED, KeyBinding
 from keyfleet_workers.dispatch.calls import CallRunner
 from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.waits import Waits
-from keyfleet_workers.holds import KeyState, pool_scope
+from keyfleet_workers.holds import KeyState
 from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.limiter import ExactRedisStorage
 from keyfleet_workers.pace import Pace
@@ -121,7 +121,6 @@ class WorkerStatus:
     def _facts(self) -> str:
         """What others need to show the key, and to disable and enable it."""
         scopes, config = self.key_watch.scopes, self.binding.config
-        pools = {pool_scope(pool.name): pool.name for pool in self.binding.pools()}
         facts = {
             "provider": config.provider,
             "group": config.group,
@@ -129,7 +128,7 @@ class WorkerStatus:
             "disabled": scopes.disabled,
             "scopes": [scope for scope in scopes.all() if scope != scopes.way],
             "ways": scopes.ways,
-            "pools": pools,
+            "pools": [pool.name for pool in self.binding.pools()],
         }
         return json.dumps(facts)
 

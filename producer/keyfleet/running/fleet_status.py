@@ -74,6 +74,11 @@ class WorkerStatus:
     errors: dict[str, int] = field(default_factory=dict)
     probed: Probed | None = None
 
+    @property
+    def lost_queues(self) -> list[str]:
+        """The queues whose model its key was told it can't use."""
+        return [queue for queue, standing in self.standings.items() if standing == "lost"]
+
     def serves(self, queue: str) -> bool:
         """Whether its key serves the model of `queue`, which it may not have found yet."""
         standing = self.standings.get(queue)

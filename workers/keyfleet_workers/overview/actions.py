@@ -1,0 +1,68 @@
+"""What may be done from anywhere in a fleet, without any secret: disable, enable and probe keys."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import cast
+
+import redis
+
+from keyfleet import redis_keys
+from keyfleet.errors import KeyfleetError
+from keyfleet.jobs.listing import queue_names
+from keyfleet.redis_keys import QueueKeys
+from keyfleet.running.fleet_status import read_fleet_status
+from keyfleet_workers.asked_probe import PROBE_WISH_MS
+from keyfleet_workers.holds import Holds, KeyState
+from keyfleet_workers.key_leases import KeyLeases
+from keyfleet_workers.overview.facts import KeyFacts, read_facts
+
+__all__ = ["KeyActions", "KeyNotKnown"]
+
+
+class KeyNotKnown(KeyfleetError):
+    """No worker has ever said what can be told of a key of this name."""
+
+
+class KeyActions:
+    """On the keys of one fleet, by name. Raises KeyNotKnown for a key that no worker has served yet, and
+    redis.RedisError."""
+
+    def __init__(self, client: redis.Redis, fleet: str, *, declare_flags: bool = True) -> None:
+        self._client = client
+        self._fleet = fleet
+        self._holds = Holds(client, declare_flags=declare_flags)
+
+    def disable(self, key_name: str, reason: str) -> bool:
+        """Leave a key alone from now on, on all hosts; False where the broker didn't take it."""
+        scope = self._facts(key_name).disabled
+        self._holds.lift(scope)  # so that a new reason takes the place of an old one
+        return self._holds.set(scope, KeyState.DISABLED, " ".join(reason.split()), None)
+
+    def enable(self, key_name: str) -> bool:
+        """End what holds the whole key, whatever it was set aside for; returns whether anything did."""
+        facts = self._facts(key_name)
+        hosts = {worker.host for worker in read_fleet_status(self._client, self._fleet).workers}
+        lifted = self._holds.lift(*facts.key_scopes(hosts))
+        found = sum(
+            cast("int", self._client.hdel(QueueKeys(self._fleet, queue).lost, key_name))
+            for queue in queue_names(self._client, self._fleet)
+        )
+        same_connections = partial(redis.Redis, connection_pool=self._client.connection_pool)
+        KeyLeases(same_connections, self._fleet, lease_ms=1).call_back([key_name])
+        return bool(lifted or found)
+
+    def probe(self, key_name: str) -> bool:
+        """Have the key's worker ask its provider; False where no worker is there to do it."""
+        self._facts(key_name)
+        workers = read_fleet_status(self._client, self._fleet).workers
+        if all(worker.key_name != key_name for worker in workers):
+            return False
+        self._client.set(redis_keys.probe_wanted(self._fleet, key_name), "1", px=PROBE_WISH_MS)
+        return True
+
+    def _facts(self, key_name: str) -> KeyFacts:
+        facts = read_facts(self._client, self._fleet).get(key_name)
+        if facts is None:
+            raise KeyNotKnown(f"no worker has served a key named {key_name} yet, so nothing is known of it here")
+        return facts
