@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -29,7 +29,7 @@ _COLOURS = {
 }
 
 
-def print_table(table: Table) -> None:
+def print_table(table: RenderableType) -> None:
     """Print to standard output; as wide as it takes where that is no terminal."""
     console = Console() if sys.stdout.isatty() else Console(width=WIDE_COLUMNS)
     console.print(table)

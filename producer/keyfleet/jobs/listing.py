@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
@@ -20,6 +20,7 @@ __all__ = [
     "OpenCounts",
     "job_state",
     "list_jobs",
+    "open_counts",
     "paused_jobs",
     "queue_names",
     "read_records",
@@ -74,7 +75,7 @@ def server_now_ms(client: redis.Redis) -> int:
 
 def list_jobs(client: redis.Redis, fleet: str) -> list[ListedJob]:
     """All jobs that `fleet` knows, the one begun last first. Raises redis.RedisError."""
-    counts = _open_counts(client, fleet)
+    counts = open_counts(client, fleet, queue_names(client, fleet))
     paused = paused_jobs(client, fleet)
     listed = [
         ListedJob(record, counts.get(record.job_id, OpenCounts()), record.job_id in paused)
@@ -117,21 +118,21 @@ def request_keys(client: redis.Redis, fleet: str, queue: str, job_id: str | None
         yield batch
 
 
-def _open_counts(client: redis.Redis, fleet: str) -> dict[str, OpenCounts]:
+def open_counts(
+    client: redis.Redis, fleet: str, queues: Sequence[str], job_id: str | None = None
+) -> dict[str, OpenCounts]:
+    """What jobs, or one job, have open in `queues`, by job. Raises redis.RedisError."""
     counts: dict[str, OpenCounts] = {}
-    for queue in queue_names(client, fleet):
+    for queue in queues:
         keys = QueueKeys(fleet, queue)
-        for batch in request_keys(client, fleet, queue):
+        for batch in request_keys(client, fleet, queue, job_id):
             pipeline: Any = client.pipeline(transaction=False)
             pipeline.hmget(keys.leases, batch)
             pipeline.zmscore(keys.delayed, batch)
             leases, delays = pipeline.execute()
             for key, lease, delay in zip(batch, leases, delays, strict=True):
                 count = counts.setdefault(split_request_key(key.decode(errors="replace"))[0], OpenCounts())
-                if lease is not None:
-                    count.running += 1
-                elif delay is not None:
-                    count.delayed += 1
-                else:
-                    count.ready += 1
+                count.running += lease is not None
+                count.delayed += lease is None and delay is not None
+                count.ready += lease is None and delay is None
     return counts

@@ -123,7 +123,7 @@ class JobRecord:
     """A job's hash. Times are the server's, in ms; 0 where there is none.
 
     `total` is how many requests the job has, as its producer says, `accepted` how many of them the server has taken so
-    far. `pace_from`: a time some seconds ago, and how many had ended by then.
+    far. `pace_from`: a time a minute or two ago, and how many had ended by then.
     """
 
     fleet: str

@@ -15,13 +15,13 @@ from keyfleet.running.progress import duration_text
 from keyfleet_workers.holds import KeyState
 from keyfleet_workers.key_views import KeyView, LimitView, StateView
 
-__all__ = ["key_document", "key_notes", "keys_table", "print_keys"]
+__all__ = ["WINDOWS", "key_document", "key_notes", "keys_table", "print_keys"]
 
 NARROW_COLUMNS = 110
 """On a terminal that is narrower than this, what the notes and the keys file say as well is left out of the table."""
 
 _COLOURS = {"ready": "green", **dict.fromkeys(("cooling", "resting", "unreachable", "unknown"), "yellow")}
-_WINDOWS = {1: "s", 60: "min", 3600: "h", 86400: "day"}
+WINDOWS = {1: "s", 60: "min", 3600: "h", 86400: "day"}
 
 
 def print_keys(views: list[KeyView]) -> None:
@@ -77,7 +77,7 @@ def _rest(rest_s: float) -> str:
 
 
 def _limit(limit: LimitView) -> str:
-    window = _WINDOWS.get(limit.window_s, f"{limit.window_s:,} s")
+    window = WINDOWS.get(limit.window_s, f"{limit.window_s:,} s")
     learned = "" if limit.is_configured else " (learned)"
     return f"{limit.amount:,} {limit.unit}/{window}{learned}"
 

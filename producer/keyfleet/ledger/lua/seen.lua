@@ -16,8 +16,9 @@ redis.call('HSET', KEYS[1], 'seen_ms', now_ms)
 redis.call('HDEL', KEYS[1], 'doomed_ms', 'left_ms')
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'total', ARGV[3]) end
 
--- How many had ended at two times some seconds apart, for whoever wants to know how fast the job goes.
-local PACE_MS = 10000
+-- How many had ended at two times a minute apart, for whoever wants to know how fast the job goes: what limits of a
+-- minute allow comes in bursts.
+local PACE_MS = 60000
 local pace = redis.call('HMGET', KEYS[1], 'succeeded', 'failed', 'pace_ms', 'pace_ended')
 if time_ms - (tonumber(pace[3]) or 0) >= PACE_MS then
   local ended = string.format('%.0f', (tonumber(pace[1]) or 0) + (tonumber(pace[2]) or 0))

@@ -1,0 +1,119 @@
+"""`keyfleet status`: how the fleet stands, and why something waits."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+
+from keyfleet.cli import options
+from keyfleet.cli.jobs_server import JobsServer, open_jobs_server
+from keyfleet.cli.jobs_tables import print_table
+from keyfleet.errors import JobNotFound
+from keyfleet.jobs.listing import open_counts, queue_names
+from keyfleet_workers.cli.status_tables import status_picture
+from keyfleet_workers.overview import Overview, overview_document, read_overview
+from keyfleet_workers.overview.explaining import explain_job, explain_request
+from keyfleet_workers.overview.places import find_by_custom_id, find_request
+
+__all__ = ["status"]
+
+WATCH_S = 1.0
+"""Interval of looking again with --watch (s); workers speak as often."""
+
+
+@click.command(short_help="See how the fleet stands, and why something waits.")
+@click.argument("what", metavar="[REQUEST_OR_JOB]", required=False)
+@options.broker
+@options.fleet
+@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch a line each time.")
+def status(what: str | None, watch: bool, as_json: bool, **given: Any) -> None:
+    """Show keys with their limits, queues and why they wait, and jobs with the time that they will take.
+
+    With a job (its id, the beginning of it, or its input or output), or a request (JOB:LINE, or its custom_id), say in
+    a sentence why that waits. Without --broker it is the runs of this machine's embedded server. No key's secret is
+    needed.
+
+    \b
+      keyfleet status
+      keyfleet status --watch
+      keyfleet status requests.jsonl             why does the job wait?
+      keyfleet status requests.jsonl:17          why does the request on line 17?
+    """
+    if what is not None and watch:
+        raise click.UsageError("--watch shows the whole fleet; ask for a request or a job without it")
+    with open_jobs_server() as server:
+        if what is not None:
+            _explain(server, what, as_json)
+        elif watch:
+            _watch(server, as_json)
+        elif as_json:
+            click.echo(json.dumps(_document(_overviews(server)), indent=2))
+        else:
+            print_table(status_picture(_overviews(server)))
+
+
+def _overviews(server: JobsServer) -> list[Overview]:
+    return [read_overview(server.client, fleet) for fleet in server.fleets]
+
+
+def _document(overviews: list[Overview]) -> list[dict[str, Any]]:
+    return [overview_document(overview) for overview in overviews]
+
+
+def _watch(server: JobsServer, as_json: bool) -> None:
+    pause = threading.Event()
+    if as_json:
+        while True:
+            click.echo(json.dumps(_document(_overviews(server))))
+            pause.wait(WATCH_S)
+    with Live(Group(), console=Console(), auto_refresh=False, screen=Console().is_terminal) as live:
+        while True:
+            live.update(status_picture(_overviews(server)), refresh=True)
+            pause.wait(WATCH_S)
+
+
+def _explain(server: JobsServer, what: str, as_json: bool) -> None:
+    fleet, job_id, request_id = _find(server, what)
+    overview = read_overview(server.client, fleet)
+    (job,) = (job for job in overview.jobs if job.record.job_id == job_id)
+    if request_id is None:
+        counts = {
+            queue: found[job_id]
+            for queue in queue_names(server.client, fleet)
+            if job_id in (found := open_counts(server.client, fleet, [queue], job_id))
+        }
+        sentence = explain_job(overview, job, counts)
+    else:
+        sentence = explain_request(overview, job, find_request(server.client, fleet, job_id, request_id), request_id)
+    click.echo(json.dumps({"job": job_id, "request": request_id, "why": sentence}) if as_json else sentence)
+
+
+def _find(server: JobsServer, what: str) -> tuple[str, str, str | None]:
+    """The fleet, the job's id, and the request's where one is meant. Raises JobNotFound."""
+    try:
+        record = server.find(what)
+    except JobNotFound as not_found:
+        name, colon, request_id = what.rpartition(":")
+        if colon and name:
+            try:
+                record = server.find(name)
+            except JobNotFound:
+                return _find_by_custom_id(server, what, not_found)
+            return record.fleet, record.job_id, request_id
+        return _find_by_custom_id(server, what, not_found)
+    return record.fleet, record.job_id, None
+
+
+def _find_by_custom_id(server: JobsServer, what: str, not_found: JobNotFound) -> tuple[str, str, str]:
+    found = [(fleet, *place) for fleet in server.fleets for place in find_by_custom_id(server.client, fleet, what)]
+    if len(found) > 1:
+        raise JobNotFound(f"{what}: {len(found)} open requests bear this custom_id; type JOB:LINE")
+    if not found:
+        raise JobNotFound(f"{not_found}; nor does an open request bear such a custom_id")
+    return found[0]
