@@ -125,6 +125,19 @@ def test_a_queue_says_since_when_and_why_it_waits(case: HousekeepingCase) -> Non
     assert read_overview(case.client, FLEET).queues[0].why.startswith("no worker is running")
 
 
+def test_a_queue_whose_jobs_are_all_paused_says_so_and_one_of_which_some_are_why_the_others_wait(
+    case: HousekeepingCase,
+) -> None:
+    pause_job(case.client, FLEET, "job", declare_flags=False)
+    (queue,) = look(case).queues
+    assert (queue.paused, queue.delayed, queue.waiting, queue.wait_s) == (3, 0, 3, None)
+    assert queue.why == "its jobs are paused; `keyfleet jobs resume` lets them go on"
+    case.accept("a1", 4)
+    case.waits.note("a1", "60 requests per 60 s", 30.0)
+    (queue,) = look(case).queues
+    assert (queue.paused, queue.ready_bulk, queue.why) == (3, 1, "60 requests per 60 s")
+
+
 def test_of_a_queue_in_which_nothing_waits_nothing_is_said(case: HousekeepingCase) -> None:
     for number in range(3):
         case.abandon("a1", str(number))

@@ -7,10 +7,13 @@ from urllib.parse import quote, unquote
 
 from keyfleet.redis_keys import QueueKeys
 
-__all__ = ["LUA_PACKAGE", "QUEUE_LUA", "model_of", "queue_key_list", "queue_names_in", "queue_of"]
+__all__ = ["LUA_PACKAGE", "PAUSED_MS", "QUEUE_LUA", "model_of", "queue_key_list", "queue_names_in", "queue_of"]
 
 LUA_PACKAGE = "keyfleet.ledger.lua"
 QUEUE_LUA = (LUA_PACKAGE, "queue.lua")
+
+PAUSED_MS = 2**53 - 1
+"""Until then requests of a paused job are delayed (queue.lua)."""
 
 
 def queue_of(model: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from typing import Any
 
@@ -24,6 +25,10 @@ __all__ = ["status"]
 
 WATCH_S = 1.0
 """Interval of looking again with --watch (s); workers speak as often."""
+
+
+NARROW_COLUMNS = 140
+"""On a terminal that is narrower than this, what would be missed least is left out."""
 
 
 @click.command(short_help="See how the fleet stands, and why something waits.")
@@ -55,7 +60,11 @@ def status(what: str | None, watch: bool, as_json: bool, **given: Any) -> None:
         elif as_json:
             click.echo(json.dumps(_document(_overviews(server)), indent=2))
         else:
-            print_table(status_picture(_overviews(server)))
+            print_table(status_picture(_overviews(server), is_narrow=_is_narrow()))
+
+
+def _is_narrow() -> bool:
+    return sys.stdout.isatty() and Console().width < NARROW_COLUMNS
 
 
 def _overviews(server: JobsServer) -> list[Overview]:
@@ -74,7 +83,7 @@ def _watch(server: JobsServer, as_json: bool) -> None:
             pause.wait(WATCH_S)
     with Live(Group(), console=Console(), auto_refresh=False, screen=Console().is_terminal) as live:
         while True:
-            live.update(status_picture(_overviews(server)), refresh=True)
+            live.update(status_picture(_overviews(server), is_narrow=_is_narrow()), refresh=True)
             pause.wait(WATCH_S)
 
 

@@ -32,11 +32,11 @@ _COLOURS = {"ready": "green", **dict.fromkeys(("cooling", "resting", "unreachabl
 _JOB_COLOURS = {JobState.RUNNING: "green", JobState.CANCELLED: "red", JobState.DONE: "dim"}
 
 
-def status_picture(overviews: Sequence[Overview]) -> RenderableType:
-    """Tables of keys, queues and jobs, with a sentence for each queue that waits."""
+def status_picture(overviews: Sequence[Overview], *, is_narrow: bool = False) -> RenderableType:
+    """Tables of keys, queues and jobs. `is_narrow` leaves out what the least would be missed of."""
     parts: list[RenderableType] = []
     for overview in overviews:
-        parts += _with_gaps(_fleet(overview, is_named=len(overviews) > 1))
+        parts += _with_gaps(_fleet(overview, is_named=len(overviews) > 1, is_narrow=is_narrow))
     return Group(*parts) if parts else Text("no fleet is known here")
 
 
@@ -46,44 +46,46 @@ def _with_gaps(parts: Iterable[RenderableType]) -> Iterator[RenderableType]:
         yield Text()
 
 
-def _fleet(overview: Overview, *, is_named: bool) -> Iterator[RenderableType]:
+def _fleet(overview: Overview, *, is_named: bool, is_narrow: bool) -> Iterator[RenderableType]:
     if is_named:
         yield Text(f"fleet {overview.fleet}", style="bold")
-    yield _keys(overview.keys) if overview.keys else Text("no key is known: no worker has run here lately")
+    yield _keys(overview.keys, is_narrow) if overview.keys else Text("no key is known: no worker has run here lately")
     if overview.without_worker:
         yield Text(f"no worker serves {', '.join(overview.without_worker)}", style="yellow")
     if overview.queues:
-        yield _queues(overview.queues)
+        yield _queues(overview.queues, is_narrow)
     if overview.jobs:
-        yield _jobs(overview.jobs)
+        yield _jobs(overview.jobs, is_narrow)
 
 
-def _keys(keys: Sequence[KeyOverview]) -> Table:
+def _keys(keys: Sequence[KeyOverview], is_narrow: bool) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("Key", "State", "Until"):
         table.add_column(column, no_wrap=True)
     table.add_column("Limit", overflow="fold")
     table.add_column("Used", no_wrap=True)
-    for column in ("Left", "Requests/min", "Tokens/min", "In flight"):
+    table.add_column("Left", justify="right", no_wrap=True)
+    for column in () if is_narrow else ("Requests/min", "Tokens/min", "In flight"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("Errors", overflow="fold")
-    table.add_column("Workers", overflow="fold")
+    for column in () if is_narrow else ("Errors", "Workers"):
+        table.add_column(column, overflow="fold")
     for key in keys:
-        _add_key(table, key)
+        _add_key(table, key, is_narrow)
     return table
 
 
-def _add_key(table: Table, key: KeyOverview) -> None:
+def _add_key(table: Table, key: KeyOverview, is_narrow: bool) -> None:
     first = [Text(key.name), Text(key.state.replace("_", " "), style=_COLOURS.get(key.state, "red")), Text(_until(key))]
     errors = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in sorted(key.errors.items()))
     workers = ", ".join(f"{host} ({count})" if count > 1 else host for host, count in key.workers.items())
     pace = [f"{key.requests_per_minute:,}", f"{key.tokens_per_minute:,}", str(key.in_flight)]
+    last: list[RenderableType] = [] if is_narrow else [*pace, Text(errors or "-"), Text(workers or "none")]
     limits = [(quota.label, limit) for quota in key.quotas for limit in quota.limits]
     labels = {label for label, _ in limits}
     for number, (label, limit) in enumerate(limits or [("", None)]):
         cells: list[RenderableType] = ["", "", ""] if limit is None else _limit(limit, label if len(labels) > 1 else "")
         if number == 0:
-            table.add_row(*first, *cells, *pace, Text(errors or "-"), Text(workers or "none"))
+            table.add_row(*first, *cells, *last)
         else:
             table.add_row("", "", "", *cells)
 
@@ -111,43 +113,37 @@ def _limit(limit: LimitStatus, label: str) -> list[RenderableType]:
     return [Text(name), bar, f"{max(0, limit.amount - limit.used):,}"]
 
 
-def _queues(queues: Sequence[QueueOverview]) -> Table:
+def _queues(queues: Sequence[QueueOverview], is_narrow: bool) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("Queue", overflow="fold")
-    for column in ("Waiting", "Sent", "Backoff", "Oldest", "Keys"):
+    for column in ("Waiting", "Oldest") if is_narrow else ("Waiting", "Sent", "Backoff", "Paused", "Oldest", "Keys"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("Why it waits", overflow="fold")
     for queue in queues:
-        table.add_row(
-            Text(queue.model),
-            f"{queue.ready_urgent + queue.ready_bulk:,}",
-            f"{queue.running:,}",
-            f"{queue.delayed:,}",
-            "-" if queue.oldest_s is None else duration_text(queue.oldest_s),
-            str(queue.keys),
-            Text(queue.why or "-"),
-        )
+        counts = (queue.ready_urgent + queue.ready_bulk, queue.running, queue.delayed, queue.paused)
+        oldest = "-" if queue.oldest_s is None else duration_text(queue.oldest_s)
+        cells = [f"{queue.waiting:,}", oldest] if is_narrow else [*map("{:,}".format, counts), oldest, str(queue.keys)]
+        table.add_row(Text(queue.model), *cells, Text(queue.why or "-"))
     return table
 
 
-def _jobs(jobs: Sequence[JobOverview]) -> Table:
-    table = Table("Job", "Name", "State", box=None, pad_edge=False)
+def _jobs(jobs: Sequence[JobOverview], is_narrow: bool) -> Table:
+    table = Table(*([] if is_narrow else ["Job"]), "Name", "State", box=None, pad_edge=False)
     table.add_column("Done", no_wrap=True)
-    for column in ("Succeeded", "Failed", "Requests/s", "Left"):
+    for column in ("Failed", "Left") if is_narrow else ("Succeeded", "Failed", "Requests/s", "Left"):
         table.add_column(column, justify="right", no_wrap=True)
     for job in _shown(jobs):
         done = Table.grid(padding=(0, 1))
         done.add_row(ProgressBar(total=1.0, completed=job.share, width=BAR_COLUMNS), f"{job.ended:,} of {job.total:,}")
-        table.add_row(
-            short_id(job.record.job_id),
-            Text(job.record.facts.name),
-            Text(job.state.value, style=_JOB_COLOURS.get(job.state, "yellow")),
-            done,
-            f"{job.record.succeeded:,}",
-            f"{job.record.failed:,}",
-            "-" if job.requests_per_s is None else f"{job.requests_per_s:,.1f}",
-            "-" if job.left_s is None else duration_text(job.left_s),
-        )
+        name, state = Text(job.record.facts.name), Text(job.state.value, style=_JOB_COLOURS.get(job.state, "yellow"))
+        failed, left = f"{job.record.failed:,}", "-" if job.left_s is None else duration_text(job.left_s)
+        if is_narrow:
+            table.add_row(name, state, done, failed, left)
+        else:
+            pace = "-" if job.requests_per_s is None else f"{job.requests_per_s:,.1f}"
+            table.add_row(
+                short_id(job.record.job_id), name, state, done, f"{job.record.succeeded:,}", failed, pace, left
+            )
     return table
 
 

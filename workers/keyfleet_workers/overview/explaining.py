@@ -48,7 +48,7 @@ def explain_job(overview: Overview, job: JobOverview, open_counts: Mapping[str, 
 
 
 def _of_queue(status: FleetStatus, queue: QueueOverview, counts: OpenCounts) -> str:
-    states = [(counts.ready, "wait"), (counts.running, "are being sent"), (counts.delayed, "are in backoff")]
+    states = [(counts.ready, "waiting"), (counts.running, "being sent"), (counts.delayed, "in backoff")]
     parts = ", ".join(f"{count:,} {what}" for count, what in states if count)
     return f"for {queue.model} {parts}{f' ({_why(status, queue)})' if counts.ready else ''}"
 

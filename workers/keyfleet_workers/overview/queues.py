@@ -10,6 +10,7 @@ import redis
 
 from keyfleet.jobs.listing import queue_names
 from keyfleet.ledger import model_of
+from keyfleet.ledger.queues import PAUSED_MS
 from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.fleet_status import FleetStatus
 from keyfleet.running.wait_reasons import why_waiting
@@ -20,12 +21,19 @@ DELAYED_LOOKED_AT = 100
 """Of requests in backoff, those looked at for the oldest: they are in the order in which they come back."""
 
 
+PAUSED = "its jobs are paused; `keyfleet jobs resume` lets them go on"
+
+COUNTS, HEADS = 5, 3
+"""How many counts, and how many lists of its first requests, are read of a queue."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueueOverview:
     """One model's queue. `oldest_s` is how long ago the oldest of what waits was accepted, None where nothing does.
 
     `why` is why it waits, in words, empty where nothing does; `wait_s` how long until some key is likely to start
-    something again, None where nobody knows. `keys` is how many keys serve the model now.
+    something again, None where nobody knows. `paused` counts requests of paused jobs, `delayed` those in backoff.
+    `keys` is how many keys serve the model now.
     """
 
     name: str
@@ -34,6 +42,7 @@ class QueueOverview:
     ready_bulk: int
     running: int
     delayed: int
+    paused: int
     oldest_s: float | None
     why: str
     wait_s: float | None
@@ -42,7 +51,7 @@ class QueueOverview:
     @property
     def waiting(self) -> int:
         """Requests that no worker holds."""
-        return self.ready_urgent + self.ready_bulk + self.delayed
+        return self.ready_urgent + self.ready_bulk + self.delayed + self.paused
 
 
 def read_queues(client: redis.Redis, fleet: str, status: FleetStatus, now_ms: int) -> list[QueueOverview]:
@@ -52,17 +61,16 @@ def read_queues(client: redis.Redis, fleet: str, status: FleetStatus, now_ms: in
     for name in names:
         _ask(pipeline, QueueKeys(fleet, name))
     answers = pipeline.execute()
-    heads = [answers[at + 4 : at + 7] for at in range(0, len(answers), 7)]
+    counts = [answers[at : at + COUNTS] for at in range(0, len(answers), COUNTS + HEADS)]
+    heads = [answers[at + COUNTS : at + COUNTS + HEADS] for at in range(0, len(answers), COUNTS + HEADS)]
     oldest_ms = _oldest_ms(client, fleet, names, [[*urgent, *bulk, *delayed] for urgent, bulk, delayed in heads])
-    return [
-        _queue(name, answers[7 * number : 7 * number + 4], oldest_ms[number], status, now_ms)
-        for number, name in enumerate(names)
-    ]
+    return [_queue(name, counts[number], oldest_ms[number], status, now_ms) for number, name in enumerate(names)]
 
 
 def _ask(pipeline: Any, keys: QueueKeys) -> None:
     for name in (keys.ready_urgent, keys.ready_bulk, keys.running, keys.delayed):
         pipeline.zcard(name)
+    pipeline.zcount(keys.delayed, PAUSED_MS, "+inf")
     pipeline.zrange(keys.ready_urgent, 0, 0)
     pipeline.zrange(keys.ready_bulk, 0, 0)
     pipeline.zrange(keys.delayed, 0, DELAYED_LOOKED_AT - 1)
@@ -85,17 +93,23 @@ def _earliest_ms(places: list[bytes | None]) -> int | None:
 
 
 def _queue(name: str, counts: list[int], oldest_ms: int | None, status: FleetStatus, now_ms: int) -> QueueOverview:
-    urgent, bulk, running, delayed = counts
-    is_waiting = bool(urgent + bulk + delayed)
+    urgent, bulk, running, delayed, paused = counts
+    is_waiting = bool(urgent + bulk + delayed - paused)
+    why, wait_s = "", 0.0 if not paused else None
+    if is_waiting:
+        why, wait_s = why_waiting(status, name), status.wait_s(name, time.time())
+    elif paused:
+        why = PAUSED
     return QueueOverview(
         name=name,
         model=model_of(name),
         ready_urgent=urgent,
         ready_bulk=bulk,
         running=running,
-        delayed=delayed,
+        delayed=delayed - paused,
+        paused=paused,
         oldest_s=None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
-        why=why_waiting(status, name) if is_waiting else "",
-        wait_s=status.wait_s(name, time.time()) if is_waiting else 0.0,
+        why=why,
+        wait_s=wait_s,
         keys=status.serving(name),
     )
