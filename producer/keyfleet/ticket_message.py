@@ -80,9 +80,10 @@ def new_tickets(queue: str, requests: int, *, overtake: bool) -> Tickets:
     return Tickets(tuple(json.dumps(plain_message(ticket, queue)) for ticket in found), overtake)
 
 
-def plain_message(ticket: Ticket, queue: str) -> dict[str, Any]:
+def plain_message(ticket: Ticket, queue: str, *, shown: str | None = None) -> dict[str, Any]:
     """The message that carries this ticket and nothing else, and speaks of the queue it stands in.
 
+    `shown` is what stands for its arguments wherever tickets are watched.
     Its body is in base64, without which kombu could not put it back as it was.
     """
     body = json.dumps([[ticket.count], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
@@ -95,7 +96,7 @@ def plain_message(ticket: Ticket, queue: str) -> dict[str, Any]:
             "task": TASK_NAME,
             "id": ticket.id,
             "root_id": ticket.id,
-            "argsrepr": f"({ticket.count},)",
+            "argsrepr": f"({ticket.count},)" if shown is None else shown,
             "kwargsrepr": "{}",
             CONTRACT_HEADER: CONTRACT_VERSION,
         },

@@ -34,6 +34,10 @@ class ChunkFailed(Exception):
     """Requests of a chunk have failed for good. Their outcomes are delivered: this is for Flower's row."""
 
 
+class ChunkRetried(Exception):
+    """Requests of a chunk are in backoff."""
+
+
 def build_app(
     settings: Settings,
     binding: KeyBinding,
@@ -67,7 +71,7 @@ def build_app(
         if end.has_failures:
             raise ChunkFailed(str(end))
         if end.has_retries:
-            raise Retry(str(end))
+            raise Retry(exc=ChunkRetried(str(end)))
         return str(end)
 
     app.steps["worker"].add(_runtime_step(runtime, leaver, is_supervised))

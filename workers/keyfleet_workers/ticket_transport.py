@@ -20,6 +20,7 @@ from kombu.transport.virtual import Empty
 
 from keyfleet.config import redact_url
 from keyfleet.errors import MalformedEntry
+from keyfleet.ledger import model_of
 from keyfleet.ticket_message import plain_message, read_ticket
 
 __all__ = ["GuardedChannel", "GuardedTransport", "TicketQoS", "guard_tickets"]
@@ -124,7 +125,8 @@ class GuardedTransport(kombu_redis.Transport):
     def _deliver(self, message: Any, queue: str) -> None:
         if not self._is_fanout(queue):
             try:
-                message = plain_message(read_ticket(message), queue)
+                ticket = read_ticket(message)
+                message = plain_message(ticket, queue, shown=f"{model_of(queue)}, up to {ticket.count} requests")
             except MalformedEntry as error:
                 return self.refuse(str(error))
         deliver: Any = super()._deliver
