@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -95,7 +96,8 @@ def read_records(client: redis.Redis, fleet: str) -> Iterator[JobRecord]:
             if found:
                 yield JobRecord.of(fleet, job_id, found)
             else:
-                client.srem(redis_keys.jobs(fleet), job_id)
+                with contextlib.suppress(redis.exceptions.NoPermissionError):  # of a user who may only look
+                    client.srem(redis_keys.jobs(fleet), job_id)
 
 
 def paused_jobs(client: redis.Redis, fleet: str) -> set[str]:

@@ -38,7 +38,7 @@ BY_LIBRARIES = {
 """What redis-py sends by itself."""
 
 SCRIPTS_OF_PRODUCERS = {"open", "accept", "close", "seen", "cancel", "note_failures"}
-SCRIPTS_OF_BOTH = {"queue", "failures", "push_ticket", "withdraw", "doom", "discard", "remove"}
+SCRIPTS_OF_BOTH = {"queue", "pause", "failures", "push_ticket", "withdraw", "doom", "discard", "remove"}
 
 BY_CELERY = {"multi", "exec", "brpop", "publish", "psubscribe", "punsubscribe"}
 """What Celery's transport sends by itself."""
@@ -157,6 +157,8 @@ def test_workers_that_lease_keys_and_commands_beside_a_job_need_no_more(
     assert enabled.said("one: enabled")
     probed = run(place, guarded, "keys", "probe", "one", "--model", "sim-model", user=WORKER)
     assert probed.said("one: works")
+    assert run(place, guarded, "jobs", "pause", "in.jsonl").code == 0
+    assert run(place, guarded, "jobs", "resume", "in.jsonl").code == 0
     cancelled = run(place, guarded, "jobs", "cancel", "in.jsonl")
     assert cancelled.code == 0, cancelled.stderr
     assert command.wait() == 3, command.stderr + worker.stderr
@@ -177,10 +179,21 @@ def test_the_monitor_sees_how_things_stand_and_neither_reads_requests_nor_writes
         jobs: Any = monitor.smembers(redis_keys.jobs("main"))
         (job,) = (name.decode() for name in jobs)
         assert monitor.hgetall(redis_keys.job("main", job))
+        wait_until(lambda: shown(place, guarded)["keys"], "the command shows the key")
+        assert [queue["model"] for queue in shown(place, guarded)["queues"]] == ["sim-model"]
+        said = run(place, guarded, "status", "in.jsonl", user=MONITOR).stdout
+        assert "is running: " in said
         assert guarded.denied() == []
+        assert "waits behind" in run(place, guarded, "status", "in.jsonl:1999", user=MONITOR).stdout
         for command in forbidden_to_the_monitor(job):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 monitor.execute_command(*command)
+
+
+def shown(place: Place, guarded: GuardedBroker) -> Any:
+    """What `status` shows the monitor."""
+    (fleet,) = json.loads(run(place, guarded, "status", "--json", user=MONITOR).stdout)
+    return fleet
 
 
 def forbidden_to_the_monitor(job: str) -> list[list[Any]]:

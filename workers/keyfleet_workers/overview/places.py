@@ -22,7 +22,8 @@ class RequestPlace:
     """One request without an outcome. `ahead` is how many are taken before it, None for one that isn't ready.
 
     `due_ms` is when one in backoff is ready again, by the server's clock; `holder` is the id of the worker that holds
-    it, with the key's name and the host before the first colons; `failures` are the codes of its failed attempts.
+    it, with the key's name and the host before the first colons; `failures` are the codes of its failed attempts, none
+    for a user of Redis who may not read them (docs/operations.md).
     """
 
     request_id: str
@@ -39,14 +40,16 @@ def find_request(client: redis.Redis, fleet: str, job_id: str, request_id: str) 
     for queue in queue_names(client, fleet):
         keys = QueueKeys(fleet, queue)
         pipeline: Any = client.pipeline(transaction=False)
-        pipeline.hexists(keys.requests, key)
+        pipeline.hexists(keys.places, key)
         pipeline.zrank(keys.ready_urgent, key)
         pipeline.zrank(keys.ready_bulk, key)
         pipeline.zcard(keys.ready_urgent)
         pipeline.zscore(keys.delayed, key)
         pipeline.hget(keys.leases, key)
         pipeline.hget(keys.attempts, key)
-        is_there, urgent_rank, bulk_rank, urgent, due_ms, token, attempts = pipeline.execute()
+        is_there, urgent_rank, bulk_rank, urgent, due_ms, token, attempts = pipeline.execute(raise_on_error=False)
+        if isinstance(is_there, Exception):
+            raise is_there
         if is_there:
             return RequestPlace(
                 request_id,
@@ -54,7 +57,7 @@ def find_request(client: redis.Redis, fleet: str, job_id: str, request_id: str) 
                 ahead=urgent_rank if bulk_rank is None else urgent + bulk_rank,
                 due_ms=None if due_ms is None else int(due_ms),
                 holder=None if token is None else token.decode(errors="replace"),
-                failures=_failures(attempts or b""),
+                failures=_failures(attempts if isinstance(attempts, bytes) else b""),
             )
     return None
 
