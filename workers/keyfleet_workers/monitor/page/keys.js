@@ -1,0 +1,167 @@
+/* The table of keys. Of many keys each is one line, with its tightest limit, until somebody wants to know more. */
+
+import { act, confirmFirst, mayAct } from "./actions.js";
+import { fromTemplate, partsOf, setAttribute, setEnd, setHidden, setOrHide, setText } from "./dom.js";
+import { amount, count, duration, things, words } from "./format.js";
+import { limitRows, limitsOf, tightest } from "./limits.js";
+
+const TONES = {
+  ready: "good",
+  cooling: "rest",
+  resting: "rest",
+  unreachable: "bad",
+  no_worker: "bad",
+  revoked: "bad",
+  out_of_credit: "bad",
+  disabled: "off",
+};
+
+/** How a state is coloured. */
+export function toneOf(state) {
+  return TONES[state] || "off";
+}
+
+const UNTIL = { disabled: "until it is enabled", revoked: "until it works again", out_of_credit: "until it works again" };
+
+/** What holds the whole key, and what holds it from one host. */
+function heldBy(key) {
+  return key.states.filter((state) => state.pool === null);
+}
+
+function gravestOf(key) {
+  return heldBy(key).find((state) => state.state === key.state);
+}
+
+/** One key. `update` takes {key, isShort}. */
+export function keyRow({ key: { name } }) {
+  const element = fromTemplate("key-row");
+  const parts = partsOf(element);
+  const limits = limitRows(parts.limits);
+  let latest;
+  let isOpen = false;
+  const show = () => {
+    const { key, isShort } = latest;
+    const isBrief = isShort && !isOpen;
+    element.classList.toggle("is-brief", isBrief);
+    setHidden(parts.more, !isShort);
+    setAttribute(parts.more, "aria-expanded", String(isOpen));
+    showWho(parts, key);
+    showState(parts, key);
+    showPace(parts, key);
+    const all = limitsOf(key);
+    limits.show(isBrief && all.length ? [tightest(all)] : all);
+    if (mayAct) {
+      setText(parts.switch, isHeld(key) ? "Enable" : "Disable");
+      setHidden(parts.probe, !Object.keys(key.workers).length);
+    }
+  };
+  parts.more.addEventListener("click", () => {
+    isOpen = !isOpen;
+    show();
+  });
+  if (mayAct) {
+    parts.probe.addEventListener("click", () => act(parts.probe, `keys/${name}/probe`));
+    parts.switch.addEventListener("click", () => switchKey(parts.switch, latest.key));
+  }
+  const update = (item) => {
+    latest = item;
+    show();
+  };
+  return { element, update };
+}
+
+/** Whether enabling it would change anything: it is held for longer than a limit takes. */
+function isHeld(key) {
+  return ["disabled", "revoked", "out_of_credit"].includes(key.state);
+}
+
+function switchKey(button, key) {
+  if (isHeld(key)) {
+    act(button, `keys/${key.name}/enable`);
+    return;
+  }
+  const question = {
+    title: `Disable ${key.name}?`,
+    text: "It takes no more requests, on all hosts, until somebody enables it. Calls under way finish.",
+    verb: "Disable",
+    asksReason: true,
+  };
+  confirmFirst(question, (reason) => act(button, `keys/${key.name}/disable`, { reason }));
+}
+
+function showWho(parts, key) {
+  setText(parts.name, key.name);
+  parts.name.title = key.name;
+  const about = [key.provider, key.group ? `group ${key.group}` : ""];
+  setOrHide(parts.about, about.filter(Boolean).join(" · "));
+  setOrHide(parts.models, key.models.join(", "));
+  parts.models.title = key.models.join(", ");
+  setOrHide(parts.lost, key.lost_models.length ? `can't use ${key.lost_models.join(", ")}` : "");
+  const hosts = Object.entries(key.workers).map(([host, number]) => (number > 1 ? `${host} (${number})` : host));
+  setOrHide(parts.workers, hosts.length ? `on ${hosts.join(", ")}` : "");
+}
+
+function showState(parts, key) {
+  const gravest = gravestOf(key);
+  setText(parts.state, words(key.state));
+  parts.state.dataset.tone = toneOf(key.state);
+  const restS = gravest ? gravest.rest_s : null;
+  setEnd(parts.until, restS, "for");
+  if (restS === null) {
+    setText(parts.until, UNTIL[key.state] || "");
+  }
+  const reasons = heldBy(key).map((state) => {
+    const where = state.host ? `${state.host}: ` : "";
+    return state === gravest ? `${where}${state.reason}` : `${where}${words(state.state)}, ${state.reason}`;
+  });
+  if (key.state === "no_worker") {
+    reasons.push("no worker serves it");
+  }
+  setOrHide(parts.reasons, [...new Set(reasons)].join("; "));
+  parts.reasons.title = parts.reasons.textContent;
+  const probed = key.probed;
+  setOrHide(parts.probed, probed ? `probed ${duration(probed.ago_s)} ago: ${probed.words}` : "");
+}
+
+function showPace(parts, key) {
+  setText(parts.requests, amount(key.requests_per_minute));
+  setText(parts.tokens, amount(key.tokens_per_minute));
+  setText(parts.flying, count(key.in_flight));
+  const errors = Object.entries(key.errors).filter(([, number]) => number);
+  const told = errors.sort((one, other) => other[1] - one[1]).map(([kind, number]) => `${count(number)} ${words(kind)}`);
+  setText(parts.errors, told.join(", ") || "none");
+  parts.errors.classList.toggle("is-none", !told.length);
+  parts.errors.title = told.length ? `${told.join(", ")} since its workers began` : "";
+}
+
+/** How many keys stand how, the states that want somebody's attention last. */
+export function statesOf(keys) {
+  const counts = new Map();
+  for (const key of keys) {
+    counts.set(key.state, (counts.get(key.state) || 0) + 1);
+  }
+  const order = Object.keys(TONES);
+  return [...counts].sort((one, other) => order.indexOf(one[0]) - order.indexOf(other[0]));
+}
+
+/** Keys that want somebody's attention first, the others by name. A limit that is used up is nothing of the kind. */
+export function inOrder(keys) {
+  const rank = (key) => (["good", "rest"].includes(toneOf(key.state)) ? 1 : 0);
+  return [...keys].sort((one, other) => rank(one) - rank(other));
+}
+
+/** Whether a key is meant by what somebody typed. */
+export function isMeant(key, text) {
+  const all = [key.name, key.group || "", key.provider || "", ...key.models, ...Object.keys(key.workers)].join(" ");
+  return all.toLowerCase().includes(text.toLowerCase());
+}
+
+/** Keys without any, in words. */
+export function noKeys(total) {
+  return total ? "No key is like that." : "No key is known: no worker has run here lately. Start one: keyfleet worker";
+}
+
+/** The button that shows all of them. */
+export function moreKeys(hidden) {
+  return `Show ${things(hidden, "key")} more`;
+}
