@@ -21,7 +21,7 @@ Theme = Literal["light", "dark"]
 
 PATIENCE_MS = 15_000
 
-PICTURES = "KEYFLEET_TEST_PICTURES"
+PICTURES = "TEST_PICTURES"
 """A directory for pictures of the pages, for somebody to look at."""
 
 

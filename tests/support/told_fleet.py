@@ -15,7 +15,8 @@ from keyfleet.redis_keys import QueueKeys
 __all__ = ["ToldFleet"]
 
 LIFE_MS = 3_600_000
-STATES = ("ready",) * 6 + ("cooling", "disabled", "revoked", "resting")
+STATES = ("ready", "cooling", "disabled", *("ready",) * 4, "revoked", "ready", "resting")
+LONELY = "nobody-serves-this"
 REASONS = {
     "cooling": "429 rate_limit_exceeded: Rate limit reached for gpt-4o in organization org-Zq7vXw2pLk9sTf4rBn6mYc1d",
     "disabled": "too expensive until the first of the month (alice)",
@@ -42,7 +43,7 @@ class ToldFleet:
         pipeline = self.client.pipeline(transaction=False)
         for number in range(keys):
             self._tell_key(pipeline, number, now_ms)
-        for number, model in enumerate((*MODELS, "nobody-serves-this")):
+        for number, model in enumerate((*MODELS, LONELY)):
             self._tell_queue(pipeline, model, 3 + 1117 * number, now_ms)
         for number, state in enumerate(("open", "open", "open", "done")):
             self._tell_job(pipeline, number, state, now_ms)
@@ -99,7 +100,7 @@ class ToldFleet:
             "errors": {"rate_limited": 1204, "unreachable": 3, "retried": 17} if number % 4 == 1 else {},
             "pace": {"requests": requests, "tokens": tokens},
             "probed": {"words": "works: the provider lists 61 models", "ago_s": 75.0} if number % 5 == 2 else None,
-            "queues": {model: "lost" if number % 11 == 4 and model == MODELS[1] else "serves" for model in MODELS},
+            "queues": {model: _standing(number, model) for model in (*MODELS, LONELY)},
             "has_left": False,
         }
 
@@ -117,7 +118,7 @@ class ToldFleet:
             "begun_ms": now_ms - 600_000 * (number + 1),
             "seen_ms": now_ms + LIFE_MS if number < 2 else now_ms - 60_000,
             "accepted": 4321,
-            "succeeded": 3001 if state == "open" else 12_345,
+            "succeeded": 3001 if state == "open" else 12_345 - 17 * number,
             "failed": 17 * number,
             "total": 12_345,
             "name": "an-input-file-of-somebody-with-a-rather-long-name-2026-11.jsonl" if number % 2 else "in.jsonl",
@@ -127,6 +128,12 @@ class ToldFleet:
         }
         pipeline.sadd(redis_keys.jobs(self.fleet), _job_id(number))
         pipeline.hset(redis_keys.job(self.fleet, _job_id(number)), mapping=fields)
+
+
+def _standing(number: int, model: str) -> str:
+    if model == LONELY:
+        return "other"
+    return "lost" if number % 11 == 4 and model == MODELS[1] else "serves"
 
 
 def _job_id(number: int) -> str:

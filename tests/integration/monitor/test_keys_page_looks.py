@@ -16,20 +16,34 @@ from support.told_fleet import ToldFleet
 
 pytestmark = pytest.mark.xdist_group("browser")
 
-OUTSIDE = """() => {
+FLAWS = """() => {
   const found = [];
   const width = document.documentElement.clientWidth;
+  const nameOf = (element) => `${element.className} ${element.dataset.part || ""} '${element.textContent.slice(0, 60)}'`;
+  const isSeen = (element) => element.checkVisibility() && !element.closest(".visually-hidden");
+  const boxes = [];
   for (const element of document.querySelectorAll("#keys-page *")) {
+    if (!isSeen(element)) continue;
     const box = element.getBoundingClientRect();
-    const hides = getComputedStyle(element).textOverflow === "ellipsis";
-    const name = `${element.tagName} ${element.className} ${element.dataset.part || ""} '${element.textContent.slice(0, 60)}'`;
-    if (!box.width || element.closest("[hidden], .visually-hidden")) continue;
-    if (box.right > width + 1 || box.left < -1) found.push(`beyond the window: ${name}`);
+    const hides = ["hidden", "clip"].includes(getComputedStyle(element).overflowX);
+    const hasText = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (hasText && (box.width < 8 || box.height < 8)) found.push(`no room: ${nameOf(element)}`);
+    if (box.right > width + 1 || box.left < -1) found.push(`beyond the window: ${nameOf(element)}`);
     if (!hides && element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).display !== "inline")
-      found.push(`wider than its box: ${name}`);
+      found.push(`wider than its box: ${nameOf(element)}`);
+    if (hasText) boxes.push([element, box, element.closest("tr, .metric-card, .fleet-card-head, .page-header")]);
+  }
+  for (const [one, a, place] of boxes) {
+    for (const [other, b, otherPlace] of boxes) {
+      if (one === other || place !== otherPlace || one.contains(other) || other.contains(one)) continue;
+      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (wide > 2 && high > 3) found.push(`over each other: ${nameOf(one)} and ${nameOf(other)}`);
+    }
   }
   return found;
 }"""
+"""What is wrong with how the page is laid out, in words."""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +73,6 @@ def test_nothing_is_cut_off_or_beyond_the_window(
         page.wait_for_selector("#live-dot.status-dot-live")
         page.wait_for_function(f"document.querySelectorAll('#keys-rows > tr').length === {min(keys, 25)}")
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-        assert page.evaluate(OUTSIDE) == []
+        assert page.evaluate(FLAWS) == []
         assert page.evaluate("document.documentElement.dataset.bsTheme") == theme
         save_picture(page, f"keys-{keys}-{width}-{theme}")

@@ -99,6 +99,7 @@ function showWho(parts, key) {
   setOrHide(parts.lost, key.lost_models.length ? `can't use ${key.lost_models.join(", ")}` : "");
   const hosts = Object.entries(key.workers).map(([host, number]) => (number > 1 ? `${host} (${number})` : host));
   setOrHide(parts.workers, hosts.length ? `on ${hosts.join(", ")}` : "");
+  parts.workers.title = hosts.join(", ");
 }
 
 function showState(parts, key) {
@@ -144,10 +145,11 @@ export function statesOf(keys) {
   return [...counts].sort((one, other) => order.indexOf(one[0]) - order.indexOf(other[0]));
 }
 
-/** Keys that want somebody's attention first, the others by name. A limit that is used up is nothing of the kind. */
+/** Keys that want somebody's attention first, those that were disabled last, and else by name. */
 export function inOrder(keys) {
-  const rank = (key) => (["good", "rest"].includes(toneOf(key.state)) ? 1 : 0);
-  return [...keys].sort((one, other) => rank(one) - rank(other));
+  const rank = (key) => ({ bad: 0, off: 2 })[toneOf(key.state)] ?? 1;
+  const byName = (one, other) => one.name.localeCompare(other.name, "en", { numeric: true });
+  return [...keys].sort((one, other) => rank(one) - rank(other) || byName(one, other));
 }
 
 /** Whether a key is meant by what somebody typed. */
