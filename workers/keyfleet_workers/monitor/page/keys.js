@@ -21,7 +21,7 @@ export function toneOf(state) {
   return TONES[state] || "off";
 }
 
-const UNTIL = { disabled: "until it is enabled", revoked: "until it works again", out_of_credit: "until it works again" };
+const UNTIL = { disabled: "until enabled", revoked: "until it works", out_of_credit: "until it works" };
 
 /** What holds the whole key, and what holds it from one host. */
 function heldBy(key) {
@@ -48,8 +48,8 @@ export function keyRow({ key: { name } }) {
     showWho(parts, key);
     showState(parts, key);
     showPace(parts, key);
-    const all = limitsOf(key);
-    limits.show(isBrief && all.length ? [tightest(all)] : all);
+    showErrors(parts.errors, key, isBrief);
+    limits.show(isBrief ? tightest(key) : limitsOf(key));
     if (mayAct) {
       setText(parts.switch, isHeld(key) ? "Enable" : "Disable");
       setHidden(parts.probe, !Object.keys(key.workers).length);
@@ -94,8 +94,9 @@ function showWho(parts, key) {
   parts.name.title = key.name;
   const about = [key.provider, key.group ? `group ${key.group}` : ""];
   setOrHide(parts.about, about.filter(Boolean).join(" · "));
-  setOrHide(parts.models, key.models.join(", "));
-  parts.models.title = key.models.join(", ");
+  const models = key.models.map((model) => (model === "*" ? "any model" : model)).join(", ");
+  setOrHide(parts.models, models);
+  parts.models.title = models;
   setOrHide(parts.lost, key.lost_models.length ? `can't use ${key.lost_models.join(", ")}` : "");
   const hosts = Object.entries(key.workers).map(([host, number]) => (number > 1 ? `${host} (${number})` : host));
   setOrHide(parts.workers, hosts.length ? `on ${hosts.join(", ")}` : "");
@@ -128,11 +129,16 @@ function showPace(parts, key) {
   setText(parts.requests, amount(key.requests_per_minute));
   setText(parts.tokens, amount(key.tokens_per_minute));
   setText(parts.flying, count(key.in_flight));
+}
+
+/** By kind, or where there is little room how many there were. */
+function showErrors(element, key, isBrief) {
   const errors = Object.entries(key.errors).filter(([, number]) => number);
+  const total = errors.reduce((sum, [, number]) => sum + number, 0);
   const told = errors.sort((one, other) => other[1] - one[1]).map(([kind, number]) => `${count(number)} ${words(kind)}`);
-  setText(parts.errors, told.join(", ") || "none");
-  parts.errors.classList.toggle("is-none", !told.length);
-  parts.errors.title = told.length ? `${told.join(", ")} since its workers began` : "";
+  setText(element, (isBrief ? total && count(total) : told.join(", ")) || "none");
+  element.classList.toggle("is-none", !total);
+  element.title = total ? `${told.join(", ")} since its workers began` : "";
 }
 
 /** How many keys stand how, the states that want somebody's attention last. */
