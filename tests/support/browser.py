@@ -29,7 +29,7 @@ PICTURES = "TEST_PICTURES"
 def browser() -> Iterator[Browser]:
     """The system's Chromium, or the one that CHROMIUM names."""
     names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("CHROMIUM") or next((found for name in names if (found := shutil.which(name))), None)
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if path is None:
         pytest.skip("there is no Chromium here: install the system's, or set CHROMIUM")
     with sync_playwright() as playwright:
@@ -39,7 +39,9 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def looked_at(browser: Browser, url: str, *, width: int = 1280, height: int = 800, theme: Theme = "light") -> Iterator[Page]:
+def looked_at(
+    browser: Browser, url: str, *, width: int = 1280, height: int = 800, theme: Theme = "light"
+) -> Iterator[Page]:
     """A page of Flower's in a window of this size; fails where the browser's console says that anything is wrong."""
     encoded = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     context = browser.new_context(

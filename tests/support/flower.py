@@ -39,7 +39,8 @@ class Flower:
 
     def get(self, path: str) -> str:
         """What stands at `path`; empty while it is not there."""
-        return self.ask(path)[1]
+        text: str = self.ask(path)[1]
+        return text
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
         """What an action answers, asked for as the page does: (status, JSON)."""

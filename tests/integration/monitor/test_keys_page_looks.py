@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 FLAWS = """() => {
   const found = [];
   const width = document.documentElement.clientWidth;
-  const nameOf = (element) => `${element.className} ${element.dataset.part || ""} '${element.textContent.slice(0, 60)}'`;
+  const nameOf = (element) => `${element.className} '${element.textContent.slice(0, 60)}'`;
   const isSeen = (element) => element.checkVisibility() && !element.closest(".visually-hidden");
   const boxes = [];
   for (const element of document.querySelectorAll("#keys-page *")) {

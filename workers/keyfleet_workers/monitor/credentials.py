@@ -89,7 +89,9 @@ def _read(path: Path) -> list[str]:
         raise ConfigurationError(f"{OPTION}: {path} can't be read ({reason})", setting=OPTION) from None
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     pairs = [
-        _checked(line, f"{OPTION}: {path}, line {number}") for number, line in lines if line and not line.startswith("#")
+        _checked(line, f"{OPTION}: {path}, line {number}")
+        for number, line in lines
+        if line and not line.startswith("#")
     ]
     if not pairs:
         raise ConfigurationError(f"{OPTION}: {path} holds nobody; expected user:password on each line", setting=OPTION)

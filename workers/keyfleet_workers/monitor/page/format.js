@@ -4,7 +4,7 @@ const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const SHORT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const PER_SECOND = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
-const SHORTENED_FROM = 100000;
+const SHORTENED_FROM = 10000;
 
 /** A count in full, e.g. 12,345. */
 export function count(number) {
