@@ -88,7 +88,7 @@ class _ApiHandler(BaseHandler):  # type: ignore[misc, unused-ignore] # Flower ha
 
     def write_error(self, status_code: int, **about: Any) -> None:
         error = about.get("exc_info", (None, None))[1]
-        words = (error.log_message or error.reason) if isinstance(error, HTTPError) else None
+        words = (error.get_message() or error.reason) if isinstance(error, HTTPError) else None
         self.set_status(status_code)
         self.finish({"error": words or "this didn't work; Flower's log says why"})
 
@@ -152,9 +152,9 @@ class KeyActionHandler(_ActionHandler):
 
     @authenticated
     async def post(self, name: str, action: str) -> None:
-        await self.act(partial(self.application.actions.on_key, name, action, self._reason(), self.user))
+        await self.act(partial(self.application.actions.on_key, name, action, self._reason_given(), self.user))
 
-    def _reason(self) -> str:
+    def _reason_given(self) -> str:
         body = self.request.body
         if not body:
             return ""
