@@ -52,6 +52,7 @@ export function confirmFirst({ title, text, verb, asksReason }, then) {
   window.bootstrap.Modal.getOrCreateInstance(ask).show();
 }
 
+/* The dialog comes and goes at once: while one fades in, Bootstrap leaves out that it is to be hidden. */
 ask.addEventListener("shown.bs.modal", () => {
   const isAsked = !document.getElementById("ask-reason-part").hidden;
   (isAsked ? reason : document.getElementById("ask-do")).focus();
