@@ -23,15 +23,6 @@ export function toneOf(state) {
 
 const UNTIL = { disabled: "until enabled", revoked: "until it works", out_of_credit: "until it works" };
 
-/** What holds the whole key, and what holds it from one host. */
-function heldBy(key) {
-  return key.states.filter((state) => state.pool === null);
-}
-
-function gravestOf(key) {
-  return heldBy(key).find((state) => state.state === key.state);
-}
-
 /** One key. `update` takes {key, isShort}. */
 export function keyRow({ key: { name } }) {
   const element = fromTemplate("key-row");
@@ -92,37 +83,37 @@ function switchKey(button, key) {
 function showWho(parts, key) {
   setText(parts.name, key.name);
   parts.name.title = key.name;
-  const about = [key.provider, key.group ? `group ${key.group}` : ""];
-  setOrHide(parts.about, about.filter(Boolean).join(" · "));
   const models = key.models.map((model) => (model === "*" ? "any model" : model)).join(", ");
   setOrHide(parts.models, models);
   parts.models.title = models;
   setOrHide(parts.lost, key.lost_models.length ? `can't use ${key.lost_models.join(", ")}` : "");
   const hosts = Object.entries(key.workers).map(([host, number]) => (number > 1 ? `${host} (${number})` : host));
-  setOrHide(parts.workers, hosts.length ? `on ${hosts.join(", ")}` : "");
-  parts.workers.title = hosts.join(", ");
+  const about = [key.provider, key.group ? `group ${key.group}` : "", hosts.length ? `on ${hosts.join(", ")}` : ""];
+  setOrHide(parts.about, about.filter(Boolean).join(" · "));
+  parts.about.title = parts.about.textContent;
 }
 
 function showState(parts, key) {
-  const gravest = gravestOf(key);
   setText(parts.state, words(key.state));
   parts.state.dataset.tone = toneOf(key.state);
-  const restS = gravest ? gravest.rest_s : null;
+  const restS = key.state === "no_worker" ? null : key.rest_s || null;
   setEnd(parts.until, restS, "for");
   if (restS === null) {
     setText(parts.until, UNTIL[key.state] || "");
   }
-  const reasons = heldBy(key).map((state) => {
-    const where = state.host ? `${state.host}: ` : "";
-    return state === gravest ? `${where}${state.reason}` : `${where}${words(state.state)}, ${state.reason}`;
-  });
-  if (key.state === "no_worker") {
-    reasons.push("no worker serves it");
-  }
-  setOrHide(parts.reasons, [...new Set(reasons)].join("; "));
+  setOrHide(parts.reasons, reasonsOf(key));
   parts.reasons.title = parts.reasons.textContent;
   const probed = key.probed;
   setOrHide(parts.probed, probed ? `probed ${duration(probed.ago_s)} ago: ${probed.words}` : "");
+}
+
+/** Why it stands as it does: the gravest reason first, then what else holds it, on which host. */
+function reasonsOf(key) {
+  const others = key.states
+    .filter((state) => state.pool === null && state.reason !== key.reason)
+    .map((state) => `${state.host ? `${state.host}: ` : ""}${words(state.state)}, ${state.reason}`);
+  const first = key.state === "no_worker" ? "nobody serves it" : key.reason;
+  return [first, ...others].filter(Boolean).join("; ");
 }
 
 function showPace(parts, key) {

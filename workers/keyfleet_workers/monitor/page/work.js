@@ -22,6 +22,7 @@ export function queueRow() {
     setOrHide(parts.paused, queue.paused ? `${count(queue.paused)} paused` : "");
     setText(parts.oldest, queue.oldest_s === null ? NONE : duration(queue.oldest_s));
     setText(parts.why, queue.why.replaceAll("`", "") || (queue.running ? "it is being sent" : "nothing waits"));
+    parts.why.title = parts.why.textContent;
     showWait(parts.wait, queue);
     element.classList.toggle("is-stuck", isStuck);
     element.classList.toggle("is-idle", !queue.waiting);
