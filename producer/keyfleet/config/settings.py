@@ -10,6 +10,7 @@ from typing import Any
 
 from keyfleet.config.environment import Environment
 from keyfleet.config.notation import parse_size_bytes
+from keyfleet.errors import ConfigurationError
 
 __all__ = ["Settings", "check_broker_url", "check_fleet", "parse_log_level"]
 
@@ -55,15 +56,18 @@ class Settings:
     """Every setting with its default. Durations are in seconds, shares between 0 and 1.
 
     `broker_url` None means the embedded server. It may hold a password, so it is left out of `repr`; messages show
-    it through `redact_url`. `concurrency` bounds the calls under way of each key (None: as many as it takes, within
-    reason), `max_calls` those of all keys that one `run` starts workers for (None: no bound). `use` is the share of
-    every limit that this fleet may use. `workers_per_key` is how many workers may lease one key (None: as many as the
-    key says). `log_level` is a number as in `logging`. `give_up_after_s` None waits for ever. `pack` lets requests that
-    differ in their text alone share calls, up to `pack_inputs` each.
+    it through `redact_url`. Where it has none, it gets the one that the file at `broker_password_path` holds, which
+    raises ConfigurationError where there is no such file. `concurrency` bounds the calls under way of each key
+    (None: as many as it takes, within reason), `max_calls` those of all keys that one `run` starts workers for
+    (None: no bound). `use` is the share of every limit that this fleet may use. `workers_per_key` is how many
+    workers may lease one key (None: as many as the key says). `log_level` is a number as in `logging`.
+    `give_up_after_s` None waits for ever. `pack` lets requests that differ in their text alone share calls, up to
+    `pack_inputs` each.
     """
 
     state_dir: Path
     broker_url: str | None = field(default=None, repr=False)
+    broker_password_path: Path | None = None
     fleet: str = "main"
     keys_path: Path | None = None
     lease_s: float = DEFAULT_LEASE_S
@@ -91,6 +95,10 @@ class Settings:
     pack: bool = False
     pack_inputs: int = DEFAULT_PACK_INPUTS
 
+    def __post_init__(self) -> None:
+        if self.broker_url is not None and self.broker_password_path is not None:
+            object.__setattr__(self, "broker_url", _with_password(self.broker_url, self.broker_password_path))
+
     @classmethod
     def from_environment(cls, env: Environment) -> Settings:
         """`KEYFLEET_*` first, then what openai-manager's users have set.
@@ -105,6 +113,7 @@ class Settings:
         return cls(
             state_dir=_state_dir(env),
             broker_url=env.get_parsed("KEYFLEET_BROKER_URL", "KEYFLEET_BROKER", default=None, parse=check_broker_url),
+            broker_password_path=env.get_parsed("KEYFLEET_BROKER_PASSWORD_FILE", default=None, parse=_path),
             fleet=env.get_parsed("KEYFLEET_FLEET", default="main", parse=check_fleet),
             keys_path=env.get_parsed("KEYFLEET_KEYS", default=None, parse=_path),
             lease_s=env.get_parsed("KEYFLEET_LEASE_S", default=DEFAULT_LEASE_S, parse=_parse_lease_s),
@@ -149,6 +158,24 @@ def check_broker_url(url: str) -> str:
     from keyfleet.broker_address import check_address  # brings redis, which not every command needs
 
     return check_address(url)
+
+
+def _with_password(url: str, path: Path) -> str:
+    from keyfleet.broker_address import has_password, with_password
+
+    if has_password(url):
+        return url
+    problem = None
+    try:
+        password = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"can't be read ({type(error).__name__})"
+    else:
+        if password:
+            return with_password(url, password)
+        problem = "is empty"
+    setting = "KEYFLEET_BROKER_PASSWORD_FILE"
+    raise ConfigurationError(f"{setting}: {path} {problem}; expected a file that holds the password", setting=setting)
 
 
 def check_fleet(name: str) -> str:
