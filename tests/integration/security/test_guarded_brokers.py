@@ -33,7 +33,8 @@ def run_job(place: Place, start_sim: StartSim, url: str, **settings: str) -> Non
     sim = start_sim(SimConfig(keys=(key,)))
     place.write_keys(sim, (key,))
     write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(LINES)])
-    command = place.run("run", "in.jsonl", "--workers", KEYFLEET_BROKER_URL=url, **settings)
+    place.settings.update(settings)
+    command = place.run("run", "in.jsonl", "--workers", KEYFLEET_BROKER_URL=url)
     assert command.code == 0, command.stderr
     assert lines_answered(place.directory / "in_results.jsonl") == dict.fromkeys(range(LINES), 1)
 
