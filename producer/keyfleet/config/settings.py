@@ -55,6 +55,8 @@ _FLEET = re.compile(r"[A-Za-z0-9_-]{1,40}")
 class Settings:
     """Every setting with its default. Durations are in seconds, shares between 0 and 1.
 
+    What stands under a field goes into `docs/configuration.md`; of the others their options' help does.
+
     `broker_url` None means the embedded server. It may hold a password, so it is left out of `repr`; messages show
     it through `redact_url`. Where it has none, it gets the one that the file at `broker_password_path` holds, which
     raises ConfigurationError where there is no such file. `concurrency` bounds the calls under way of each key
@@ -66,28 +68,40 @@ class Settings:
     """
 
     state_dir: Path
+    """Where the embedded server and jobs of programs keep their data (default: `keyfleet` in `XDG_STATE_HOME`, else in
+    `~/.local/state`)."""
     broker_url: str | None = field(default=None, repr=False)
     broker_password_path: Path | None = None
+    """File that holds the broker's password, where its address has none (default: none)."""
     fleet: str = "main"
     keys_path: Path | None = None
     lease_s: float = DEFAULT_LEASE_S
+    """A worker that says nothing for so long counts as dead."""
     log_level: int = logging.WARNING
     use: float = 1.0
     max_attempts: int = 5
     timeout_s: float = DEFAULT_TIMEOUT_S
     connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
+    """Longest wait for a connection to a provider or proxy."""
     timeout_attempts: int = 2
     concurrency: int | None = None
     workers_per_key: int | None = None
     shutdown_timeout_s: float = DEFAULT_SHUTDOWN_TIMEOUT_S
     max_calls: int | None = None
+    """Most calls of all keys that one `run` starts workers for (default: none)."""
     guard_ms: int = DEFAULT_GUARD_MS
+    """Each window of a limit is wider by so much, or by `KEYFLEET_GUARD_SHARE` where that is more."""
     guard_share: float = DEFAULT_GUARD_SHARE
+    """Each window of a limit is wider by this share, or by `KEYFLEET_GUARD_MS` where that is more."""
     give_up_after_s: float | None = None
     no_key_grace_s: float = DEFAULT_NO_KEY_GRACE_S
+    """How long an interactive call waits for a worker whose key serves its model."""
     keep_jobs_s: float = DEFAULT_KEEP_JOBS_S
+    """How long the record of a done job stays, and the files of one that a program has submitted."""
     outcome_ttl_s: float = DEFAULT_OUTCOME_TTL_S
+    """A job whose producer was not seen for so long is removed, with the outcomes that nobody collected."""
     min_free_disk_bytes: int = DEFAULT_MIN_FREE_DISK_BYTES
+    """Below so much free space, where results or the state are written, nothing more is fed."""
     workers: bool = True
     ordered: bool = False
     progress: bool = True
@@ -212,11 +226,15 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def _absolute_path(text: str) -> Path:
+    return _path(text).absolute()
+
+
 def _state_dir(env: Environment) -> Path:
     """KEYFLEET_STATE_DIR; else `keyfleet` in XDG_STATE_HOME, which counts only if absolute, as its standard says."""
-    chosen = env.get("KEYFLEET_STATE_DIR")
+    chosen = env.get_parsed("KEYFLEET_STATE_DIR", default=None, parse=_absolute_path)
     if chosen is not None:
-        return _path(chosen).absolute()
+        return chosen
     xdg = env.get("XDG_STATE_HOME")
     if xdg is not None and Path(xdg).is_absolute():
         return Path(xdg) / "keyfleet"
