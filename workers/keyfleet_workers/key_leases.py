@@ -41,9 +41,9 @@ class KeyLeases:
         self._connect = connect
         self._fleet = fleet
         self._lease_ms = lease_ms
-        self._acquire, self._renew, self._take_over = (
-            load_source((PACKAGE, name), declare_flags=declare_flags)
-            for name in ("key_lease_acquire.lua", "key_lease_renew.lua", "key_lease_take_over.lua")
+        self._acquire, self._renew, self._take_over, self._call_back = (
+            load_source((PACKAGE, f"key_{name}.lua"), declare_flags=declare_flags)
+            for name in ("lease_acquire", "lease_renew", "lease_take_over", "call_back")
         )
 
     def acquire(self, candidates: Sequence[tuple[str, int]], holder: str) -> KeyLease | None:
@@ -106,11 +106,11 @@ class KeyLeases:
 
     def call_back(self, key_names: Sequence[str]) -> None:
         """Tell workers that have left these keys out that they can be used again. Raises redis.RedisError."""
+        if not key_names:
+            return
+        keys = [redis_keys.called_back(self._fleet, name) for name in key_names]
         with self._connect() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in key_names:
-                pipeline.set(redis_keys.called_back(self._fleet, name), "1", px=CALL_MS)
-            pipeline.execute()
+            Script(client, self._call_back)(keys, [CALL_MS])
 
     def called_back_s(self, key_names: Sequence[str]) -> dict[str, float]:
         """Those of the keys that workers were called back to, by how long ago (s). Raises redis.RedisError."""

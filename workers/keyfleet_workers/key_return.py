@@ -24,7 +24,7 @@ def find_models(client: redis.Redis, fleet: str, key_name: str) -> int:
     return sum(cast("int", client.hdel(name, key_name)) for name in names)
 
 
-def call_back(client: redis.Redis, fleet: str, key_names: Sequence[str]) -> None:
+def call_back(client: redis.Redis, fleet: str, key_names: Sequence[str], *, declare_flags: bool = True) -> None:
     """Have workers that left these keys out try them again at once. Raises redis.RedisError."""
     same_connections = partial(redis.Redis, connection_pool=client.connection_pool)
-    KeyLeases(same_connections, fleet, lease_ms=1).call_back(key_names)
+    KeyLeases(same_connections, fleet, lease_ms=1, declare_flags=declare_flags).call_back(key_names)

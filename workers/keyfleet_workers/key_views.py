@@ -172,7 +172,7 @@ class FleetView:
     def call_back(self, key_names: Sequence[str]) -> None:
         """Have workers that left these keys out try them again at once."""
         for fleet in self.fleets:
-            call_back(self.client, fleet, key_names)
+            call_back(self.client, fleet, key_names, declare_flags=self.declare_flags)
 
     def _states(self, binding: KeyBinding) -> list[StateView]:
         hosts = {self.scopes(binding, host).way: host for host in self.hosts()}

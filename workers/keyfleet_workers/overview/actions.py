@@ -26,6 +26,7 @@ class KeyActions:
     def __init__(self, client: redis.Redis, fleet: str, *, declare_flags: bool = True) -> None:
         self._client = client
         self._fleet = fleet
+        self._declare_flags = declare_flags
         self._holds = Holds(client, declare_flags=declare_flags)
 
     def disable(self, key_name: str, reason: str) -> bool:
@@ -40,7 +41,7 @@ class KeyActions:
         hosts = {worker.host for worker in read_fleet_status(self._client, self._fleet).workers}
         lifted = self._holds.lift(*facts.key_scopes(hosts))
         found = find_models(self._client, self._fleet, key_name)
-        call_back(self._client, self._fleet, [key_name])
+        call_back(self._client, self._fleet, [key_name], declare_flags=self._declare_flags)
         return bool(lifted or found)
 
     def probe(self, key_name: str) -> bool:
