@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from keyfleet.cli.service_exits import BROKER_AWAY_EXIT
 from keyfleet.config import Environment, KeyConfig
 from keyfleet.errors import BrokerUnavailable, ConfigurationError
 from keyfleet_workers import celery_app as app_module
@@ -151,7 +152,8 @@ def test_a_broker_that_is_not_there_ends_a_single_worker(
 
     monkeypatch.setattr(worker_module, "check_server", check_server)
     result = invoke(*arguments, "--broker", BROKER, KEY_one="sk-a-secret-of-its-own")
-    assert isinstance(result.exception, BrokerUnavailable)
+    assert (result.exit_code, result.stderr) == (BROKER_AWAY_EXIT, "keyfleet: no broker answers\n")
+    assert result.exit_code != CONFIGURATION_EXIT, "a service manager starts it again"
     assert invoke("--all", "--broker", BROKER).exit_code == 7, "the workers of a whole host wait for it"
 
 

@@ -11,6 +11,7 @@ import click
 
 from keyfleet.cli import options
 from keyfleet.cli.call_options import local_workers, max_attempts, timeout, token_encoding
+from keyfleet.cli.service_exits import exit_where_the_broker_is_away
 from keyfleet.config import Environment, Settings, parse_duration_s
 from keyfleet.config.notation import parse_size_bytes
 from keyfleet.errors import ConfigurationError
@@ -99,7 +100,8 @@ def gateway(**given: Any) -> None:
       keyfleet gateway                                        for this machine alone
       keyfleet gateway --host 0.0.0.0 --api-key-file keys.txt for others, who send one of these keys
 
-    Exit codes: 0 after SIGTERM or Ctrl-C, 2 usage or configuration, 130 told twice to stop.
+    Exit codes: 0 after SIGTERM or Ctrl-C, 2 usage or configuration, 69 no broker answers at the start,
+    130 told twice to stop.
     """
     env = Environment.read()
     given = options.fill_from_dotenv(given, env)
@@ -130,10 +132,11 @@ def _serve(given: dict[str, Any], settings: Settings, env: Environment) -> int:
         timeout_s=given["timeout_s"],
         encoding_name=given["encoding_name"],
     )
-    return serve_gateway(
-        fleet,
-        ApiKeys.find(given["api_key_files"], env),
-        given["host"],
-        given["port"],
-        GatewayTerms(**{name: given[name] for name in terms if given[name] is not None}),
-    )
+    with exit_where_the_broker_is_away():
+        return serve_gateway(
+            fleet,
+            ApiKeys.find(given["api_key_files"], env),
+            given["host"],
+            given["port"],
+            GatewayTerms(**{name: given[name] for name in terms if given[name] is not None}),
+        )

@@ -15,6 +15,7 @@ import click
 
 from keyfleet.broker import check_server, connect
 from keyfleet.cli import options
+from keyfleet.cli.service_exits import exit_where_the_broker_is_away
 from keyfleet.config import Environment, KeyConfig, Settings, parse_duration_s
 from keyfleet.errors import ConfigurationError, KeyfleetError
 from keyfleet_workers.assignment import Assignment, EveryKey, NamedKey
@@ -96,6 +97,8 @@ def worker(
       keyfleet worker --key research-1
       keyfleet worker --all
       keyfleet worker --share
+
+    Exit codes: 0 after SIGTERM or Ctrl-C, 2 usage or configuration, 69 no broker answers at the start.
     """
     names_key = click.get_current_context().get_parameter_source("key_name") is click.core.ParameterSource.COMMANDLINE
     if names_key + all_keys + share > 1 and not as_child:
@@ -120,7 +123,7 @@ def worker(
         assignment = leasing(host_id, leases, loader.has_secrets_of, settings.workers_per_key)
     supervisor = _supervisor(assignment, loader, worker_options, leases, end_with_stdin)
     if not (all_keys or share):  # of a broker that isn't there, a single worker says so; a whole host's wait for it
-        with connect(worker_options.broker_url) as client:
+        with exit_where_the_broker_is_away(), connect(worker_options.broker_url) as client:
             check_server(client, worker_options.broker_url)
     configure_logging(settings.log_level)
     sys.exit(supervisor.run())
