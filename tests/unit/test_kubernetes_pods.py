@@ -120,10 +120,17 @@ def test_gateways_have_time_for_their_callers(pods: dict[str, Pod]) -> None:
     assert pod.spec["terminationGracePeriodSeconds"] > pause_s + grace_s + 2 * LAST_WORDS_S
 
 
-@pytest.mark.parametrize("part", ["worker", "gateway"])
-def test_an_update_takes_no_pod_away_before_its_successor_is_ready(pods: dict[str, Pod], part: str) -> None:
-    strategy = pods[part].owner["spec"]["strategy"]
+def test_an_update_starts_a_gateway_before_it_stops_one(pods: dict[str, Pod]) -> None:
+    strategy = pods["gateway"].owner["spec"]["strategy"]
     assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+
+
+def test_an_update_stops_one_worker_at_a_time_and_never_waits_for_a_key_that_an_old_one_has(
+    pods: dict[str, Pod],
+) -> None:
+    strategy = pods["worker"].owner["spec"]["strategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}
+    assert pods["worker"].owner["spec"]["replicas"] > 1
 
 
 def settings_of_redis(manifests: Manifests) -> dict[str, str]:
