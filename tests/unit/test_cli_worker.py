@@ -29,7 +29,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keys.yaml").write_text(KEYS)
     monkeypatch.setattr(worker_module, "check_server", lambda client, url: None)
-    monkeypatch.setattr(worker_module, "configure_logging", lambda level: None)
+    monkeypatch.setattr(worker_module, "configure_logging", lambda level, log_format: None)
     return tmp_path
 
 

@@ -18,6 +18,7 @@ from keyfleet.broker import check_server, connect
 from keyfleet.broker_address import passwords_in
 from keyfleet.config import HIDDEN, Environment, KeyConfig, Settings
 from keyfleet.hidden_logs import hide_in_logs
+from keyfleet.logs import formatter_of
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.celery_app import build_app
 from keyfleet_workers.leaving import Leaver
@@ -25,6 +26,9 @@ from keyfleet_workers.leaving import Leaver
 __all__ = ["WorkerOptions", "configure_logging", "end_with", "run_worker"]
 
 logger = logging.getLogger(__name__)
+
+TEXT_LINES = "%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s"
+"""Log lines for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def run_worker(key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
     with connect(options.broker_url) as client:
         check_server(client, options.broker_url)
     binding = KeyBinding.of(key, env, settings)
-    _log_without_secrets(settings.log_level, binding, options.broker_url)
+    _log_without_secrets(settings, binding, options.broker_url)
     app = build_app(
         settings,
         binding,
@@ -97,7 +101,7 @@ def _leave_logging_alone(**_: object) -> None:
     """Celery sets up logging unless somebody answers this signal."""
 
 
-def _log_without_secrets(level: int, binding: KeyBinding, broker_url: str) -> None:
+def _log_without_secrets(settings: Settings, binding: KeyBinding, broker_url: str) -> None:
     passwords = passwords_in(broker_url)
 
     def hide(text: str) -> str:
@@ -105,12 +109,14 @@ def _log_without_secrets(level: int, binding: KeyBinding, broker_url: str) -> No
             text = text.replace(password, HIDDEN)
         return binding.without_traces(text)
 
-    configure_logging(level)
+    configure_logging(settings.log_level, settings.log_format)
     hide_in_logs(hide)
 
 
-def configure_logging(level: int) -> None:
+def configure_logging(level: int, log_format: str = "text") -> None:
     """Log to standard error, as supervisors and workers do."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter_of(log_format, TEXT_LINES))
+    logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("kombu.transport.virtual.base").addFilter(_NoConsumerFilter())
     logging.getLogger("celery").setLevel(max(level, logging.WARNING))

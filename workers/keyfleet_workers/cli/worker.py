@@ -58,7 +58,20 @@ SHUTDOWN_MARGIN_S = 15.0
     callback=options.parsed(parse_duration_s),
     help="How long calls under way may take after SIGTERM (default: 60s). A second SIGTERM stops at once.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    envvar="KEYFLEET_METRICS_PORT",
+    help="Serve /metrics for Prometheus, /healthz and /readyz here; 0 takes a free port (default: off).",
+)
+@click.option(
+    "--metrics-address",
+    metavar="ADDRESS",
+    envvar="KEYFLEET_METRICS_ADDRESS",
+    help="Where to serve them, e.g. 0.0.0.0 in a container (default: 127.0.0.1).",
+)
 @options.log_level
+@options.log_format
 @click.option("--base-url", hidden=True, help="Provider's address for keys that have none of their own.")
 @click.option("--requests-per-minute", type=float, hidden=True)
 @click.option("--tokens-per-minute", type=float, hidden=True)
@@ -105,7 +118,7 @@ def worker(
     if not all_keys:  # of a broker that isn't there, a single worker says so; a whole host's wait for it
         with connect(worker_options.broker_url) as client:
             check_server(client, worker_options.broker_url)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     sys.exit(supervisor.run())
 
 
