@@ -17,6 +17,7 @@ from keyfleet_workers.cli import worker as worker_module
 from keyfleet_workers.cli.worker import worker
 from keyfleet_workers.exit_codes import CONFIGURATION_EXIT
 from keyfleet_workers.leased_key import LeasedKey
+from keyfleet_workers.metrics import Meter
 from keyfleet_workers.process import WorkerOptions
 from keyfleet_workers.supervisor import Supervisor
 
@@ -232,8 +233,8 @@ def test_a_worker_that_was_spawned_serves_its_key_and_supervises_nothing(supervi
 class Bound:
     """Stands for the application of a key."""
 
-    def __init__(self, settings: Any, binding: Any, broker_url: str) -> None:
-        self.name, self.broker_url = binding.name, broker_url
+    def __init__(self, settings: Any, binding: Any, broker_url: str, *, meter: Meter) -> None:
+        self.name, self.broker_url, self.meter = binding.name, broker_url, meter
 
 
 def test_celerys_own_command_is_told_by_name_what_to_set_or_type(monkeypatch: pytest.MonkeyPatch) -> None:
