@@ -79,8 +79,9 @@ class PrometheusMeter(Meter):
             "lacking_ticket": found.lacking_tickets,
         }
         for find, count in finds.items():
+            series = self._one(self._families.reaper_finds, self._model(queue), find)
             if count:
-                self._one(self._families.reaper_finds, self._model(queue), find).inc(count)
+                series.inc(count)  # it was 0 before, else Prometheus would see no increase
 
     def stand(self, standing: Standing) -> None:
         families = self._families
