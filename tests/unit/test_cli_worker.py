@@ -23,6 +23,7 @@ from keyfleet_workers.metrics import NO_METER, Meter
 from keyfleet_workers.metrics.exporter import DIRECTORY_VARIABLE, Exporter
 from keyfleet_workers.metrics.prometheus_meter import PrometheusMeter
 from keyfleet_workers.process import WorkerOptions
+from keyfleet_workers.shared_keys import SharedKeys
 from keyfleet_workers.supervisor import Supervisor
 
 BROKER = "redis://:s3cret@127.0.0.1:1/0"
@@ -109,6 +110,24 @@ def test_without_a_name_a_key_is_leased_of_those_whose_secrets_are_here(supervis
     assert assignment.workers_per_key == 3
     assert [key.name for key, _ in supervised.served] == ["two"]
     assert supervised.options.ends_when_set_aside
+
+
+def test_a_share_of_those_keys_is_leased_whatever_key_the_environment_names(supervised: Supervised) -> None:
+    invoke(
+        "--share", "--broker", BROKER, "--workers-per-key", "3", KEY_two="sk-a-secret-of-its-own", KEYFLEET_KEY="one"
+    )
+    assignment = supervised.assignment
+    assert isinstance(assignment, SharedKeys)
+    assert assignment.workers_per_key == 3
+    assert [key.name for key, _ in supervised.served] == ["two"]
+    assert not supervised.options.ends_when_set_aside
+
+
+@pytest.mark.parametrize("arguments", [("--all", "--share"), ("--key", "one", "--share"), ("--key", "one", "--all")])
+def test_ways_to_choose_keys_exclude_each_other(supervised: Supervised, arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments, "--broker", BROKER)
+    assert result.exit_code == 2
+    assert "--key, --all and --share exclude each other" in result.output
 
 
 def test_a_worker_that_has_the_secret_of_no_key_says_what_to_set(supervised: Supervised) -> None:

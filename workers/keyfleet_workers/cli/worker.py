@@ -1,4 +1,4 @@
-"""`keyfleet worker`: serve a free key, the one that is named, or every configured key with a process each."""
+"""`keyfleet worker`: serve a free key, the one that is named, or every key or a share of them with a process each."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from keyfleet_workers.key_leases import KeyLeases
 from keyfleet_workers.lease_upkeep import LeaseUpkeep
 from keyfleet_workers.leased_key import LeasedKey
 from keyfleet_workers.process import WorkerOptions, run_worker
+from keyfleet_workers.shared_keys import SharedKeys
 from keyfleet_workers.supervisor import Supervisor
 from keyfleet_workers.worker_logs import configure_logging
 
@@ -41,6 +42,11 @@ SHUTDOWN_MARGIN_S = 15.0
 @click.command()
 @click.option("--key", "key_name", metavar="NAME", envvar="KEYFLEET_KEY", help="Serve the key of this name.")
 @click.option("--all", "all_keys", is_flag=True, help="Serve every configured key, with a process for each.")
+@click.option(
+    "--share",
+    is_flag=True,
+    help="Serve a fair share of the keys, with a process for each: all of them on one host, a third on each of three.",
+)
 @options.keys
 @options.broker
 @options.fleet
@@ -84,6 +90,7 @@ SHUTDOWN_MARGIN_S = 15.0
 def worker(
     key_name: str | None,
     all_keys: bool,
+    share: bool,
     keys: Path | None,
     base_url: str | None,
     requests_per_minute: float | None,
@@ -97,17 +104,22 @@ def worker(
     """Run a worker: it is bound to one key at a time and takes requests while the key's limits allow.
 
     Without --key it leases a free key, and another when its own is revoked or empty. Start as many as there are keys,
-    on as many hosts as you like: they share out the keys, and each key's limits, through the broker. SIGTERM finishes
-    the calls under way, SIGHUP or a change of the keys file applies what is configured anew.
+    on as many hosts as you like: they share out the keys, and each key's limits, through the broker. With --share no
+    key is left over, however few they are. SIGTERM finishes the calls under way, SIGHUP or a change of the keys file
+    applies what is configured anew.
 
     \b
       keyfleet worker --broker redis://queue.example:6379/0
       keyfleet worker --key research-1
       keyfleet worker --all
+      keyfleet worker --share
     """
+    names_key = click.get_current_context().get_parameter_source("key_name") is click.core.ParameterSource.COMMANDLINE
+    if names_key + all_keys + share > 1 and not as_child:
+        raise click.UsageError("--key, --all and --share exclude each other: give one of them, or none for a free key")
     settings = Settings.from_environment(Environment.read()).with_options(**given)
     loader = KeysLoader(keys, base_url, requests_per_minute, tokens_per_minute)
-    is_leasing = not (all_keys or key_name)
+    is_leasing = not (all_keys or key_name or share)
     metrics = metrics_place(settings, is_child=as_child or as_exporter, is_local=end_with_stdin)
     worker_options = WorkerOptions(
         settings,
@@ -122,11 +134,16 @@ def worker(
         sys.exit(_server(worker_options)(_named(loader.load().keys, key_name)))
     host_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     leases = _leases(worker_options)
-    assignment: Assignment = LeasedKey(host_id, leases, loader.has_secrets_of, settings.workers_per_key)
-    if not is_leasing:
-        assignment = EveryKey(host_id) if all_keys or key_name is None else NamedKey(host_id, name=key_name)
+    assignment: Assignment
+    if all_keys:
+        assignment = EveryKey(host_id)
+    elif key_name is not None and not share:
+        assignment = NamedKey(host_id, name=key_name)
+    else:
+        leasing = SharedKeys if share else LeasedKey
+        assignment = leasing(host_id, leases, loader.has_secrets_of, settings.workers_per_key)
     supervisor = _supervisor(assignment, loader, worker_options, leases, end_with_stdin)
-    if not all_keys:  # of a broker that isn't there, a single worker says so; a whole host's wait for it
+    if not (all_keys or share):  # of a broker that isn't there, a single worker says so; a whole host's wait for it
         with connect(worker_options.broker_url) as client:
             check_server(client, worker_options.broker_url)
     configure_logging(settings.log_level, settings.log_format)
