@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("quota_use", "flat_memory", "limiter", "throughput", "packing", "call_latency", "gateway")
+SCRIPTS = ("quota_use", "flat_memory", "limiter", "throughput", "packing", "call_latency", "gateway", "metrics_cost")
 
 
 @pytest.fixture(autouse=True)

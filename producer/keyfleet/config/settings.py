@@ -11,6 +11,7 @@ from typing import Any
 from keyfleet.config.environment import Environment
 from keyfleet.config.notation import parse_size_bytes
 from keyfleet.errors import ConfigurationError
+from keyfleet.logs import parse_log_format
 
 __all__ = ["Settings", "check_broker_url", "check_fleet", "parse_log_level"]
 
@@ -48,6 +49,11 @@ DEFAULT_NO_KEY_GRACE_S = 10.0
 DEFAULT_PACK_INPUTS = 2048
 """Most requests that share a call, where a job asks for that; fewer where the endpoint takes fewer."""
 
+DEFAULT_METRICS_ADDRESS = "127.0.0.1"
+"""Metrics name keys and models, so they are for this machine alone unless somebody says otherwise."""
+
+HIGHEST_PORT = 65_535
+
 _FLEET = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
@@ -57,14 +63,14 @@ class Settings:
 
     What stands under a field goes into `docs/configuration.md`; of the others their options' help does.
 
-    `broker_url` None means the embedded server. It may hold a password, so it is left out of `repr`; messages show
-    it through `redact_url`. Where it has none, it gets the one that the file at `broker_password_path` holds, which
-    raises ConfigurationError where there is no such file. `concurrency` bounds the calls under way of each key
-    (None: as many as it takes, within reason), `max_calls` those of all keys that one `run` starts workers for
-    (None: no bound). `use` is the share of every limit that this fleet may use. `workers_per_key` is how many
-    workers may lease one key (None: as many as the key says). `log_level` is a number as in `logging`.
-    `give_up_after_s` None waits for ever. `pack` lets requests that differ in their text alone share calls, up to
-    `pack_inputs` each.
+    `broker_url` None means the embedded server. It may hold a password, so it is left out of `repr`; messages show it
+    through `redact_url`. Where it has none, it gets the one that the file at `broker_password_path` holds, which raises
+    ConfigurationError where there is no such file. `concurrency` bounds the calls under way of each key (None: as many
+    as it takes, within reason), `max_calls` those of all keys that one `run` starts workers for (None: no bound). `use`
+    is the share of every limit that this fleet may use. `workers_per_key` is how many workers may lease one key (None:
+    as many as the key says). `log_level` is a number as in `logging`, `log_format` is `text` or `json`. Metrics are
+    served at `metrics_address`, unless `metrics_port` is None; 0 takes a free port. `give_up_after_s` None waits for
+    ever. `pack` lets requests that differ in their text alone share calls, up to `pack_inputs` each.
     """
 
     state_dir: Path
@@ -78,6 +84,9 @@ class Settings:
     lease_s: float = DEFAULT_LEASE_S
     """A worker that says nothing for so long counts as dead."""
     log_level: int = logging.WARNING
+    log_format: str = "text"
+    metrics_port: int | None = None
+    metrics_address: str = DEFAULT_METRICS_ADDRESS
     use: float = 1.0
     max_attempts: int = 5
     timeout_s: float = DEFAULT_TIMEOUT_S
@@ -132,6 +141,9 @@ class Settings:
             keys_path=env.get_parsed("KEYFLEET_KEYS", default=None, parse=_path),
             lease_s=env.get_parsed("KEYFLEET_LEASE_S", default=DEFAULT_LEASE_S, parse=_parse_lease_s),
             log_level=_log_level(env),
+            log_format=env.get_parsed("KEYFLEET_LOG_FORMAT", default="text", parse=parse_log_format),
+            metrics_port=env.get_parsed("KEYFLEET_METRICS_PORT", default=None, parse=_port),
+            metrics_address=env.get_parsed("KEYFLEET_METRICS_ADDRESS", default=DEFAULT_METRICS_ADDRESS, parse=str),
             use=env.get_percentage("KEYFLEET_USE", default=1.0),
             max_attempts=env.get_int("KEYFLEET_MAX_ATTEMPTS", "ATTEMPTS_PER_PROMPT", default=5),
             timeout_s=env.get_duration_s("KEYFLEET_TIMEOUT", "KEYFLEET_TIMEOUT_S", default=DEFAULT_TIMEOUT_S),
@@ -220,6 +232,13 @@ def _parse_lease_s(text: str) -> float:
 
 def _log_level(env: Environment) -> int:
     return env.get_parsed("KEYFLEET_LOG_LEVEL", "OPENAI_LOG_LEVEL", default=logging.WARNING, parse=parse_log_level)
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= port <= HIGHEST_PORT:
+        raise ValueError(f"expected a port, 0 to {HIGHEST_PORT}; 0 takes a free one")
+    return port
 
 
 def _path(text: str) -> Path:

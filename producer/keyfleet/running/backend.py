@@ -93,7 +93,7 @@ def worker_arguments(
     """The options of workers that are started here. They hold no secret: a broker's address travels in the
     environment."""
     arguments = ["--fleet", settings.fleet, "--use", f"{settings.use * 100:.6g}%"]
-    arguments += ["--log-level", str(max(settings.log_level, logging.INFO))]
+    arguments += ["--log-level", str(max(settings.log_level, logging.INFO)), "--log-format", settings.log_format]
     given: dict[str, object] = {
         "--concurrency": concurrency_per_key(settings, source),
         "--keys": source.path if source is not None else None,

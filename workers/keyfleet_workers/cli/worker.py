@@ -21,13 +21,15 @@ from keyfleet.errors import ConfigurationError, KeyfleetError
 from keyfleet_workers.assignment import Assignment, EveryKey, NamedKey
 from keyfleet_workers.children import Launcher
 from keyfleet_workers.cli.keys_loader import KeysLoader
+from keyfleet_workers.cli.worker_metrics import export_metrics, exporter_of, metrics_place
 from keyfleet_workers.exit_codes import CONFIGURATION_EXIT
 from keyfleet_workers.key_leases import KeyLeases
 from keyfleet_workers.lease_upkeep import LeaseUpkeep
 from keyfleet_workers.leased_key import LeasedKey
-from keyfleet_workers.process import WorkerOptions, configure_logging, run_worker
+from keyfleet_workers.process import WorkerOptions, run_worker
 from keyfleet_workers.shared_keys import SharedKeys
 from keyfleet_workers.supervisor import Supervisor
+from keyfleet_workers.worker_logs import configure_logging
 
 __all__ = ["worker"]
 
@@ -65,12 +67,26 @@ SHUTDOWN_MARGIN_S = 15.0
     callback=options.parsed(parse_duration_s),
     help="How long calls under way may take after SIGTERM (default: 60s). A second SIGTERM stops at once.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    envvar="KEYFLEET_METRICS_PORT",
+    help="Serve /metrics for Prometheus, /healthz and /readyz here; 0 takes a free port (default: off).",
+)
+@click.option(
+    "--metrics-address",
+    metavar="ADDRESS",
+    envvar="KEYFLEET_METRICS_ADDRESS",
+    help="Where to serve them, e.g. 0.0.0.0 in a container (default: 127.0.0.1).",
+)
 @options.log_level
+@options.log_format
 @click.option("--base-url", hidden=True, help="Provider's address for keys that have none of their own.")
 @click.option("--requests-per-minute", type=float, hidden=True)
 @click.option("--tokens-per-minute", type=float, hidden=True)
 @click.option("--end-with-stdin", is_flag=True, hidden=True, help="End when standard input is closed.")
 @click.option("--as-child", is_flag=True, hidden=True, help="Be the process that serves --key, under a supervisor.")
+@click.option("--as-exporter", is_flag=True, hidden=True, help="Be the process that serves metrics.")
 @click.option("--ends-when-set-aside", is_flag=True, hidden=True, help="Be one that leaves its key.")
 def worker(
     key_name: str | None,
@@ -82,6 +98,7 @@ def worker(
     tokens_per_minute: float | None,
     end_with_stdin: bool,
     as_child: bool,
+    as_exporter: bool,
     ends_when_set_aside: bool,
     **given: Any,
 ) -> None:
@@ -106,9 +123,16 @@ def worker(
     settings = Settings.from_environment(Environment.read()).with_options(**given)
     loader = KeysLoader(keys, base_url, requests_per_minute, tokens_per_minute)
     is_leasing = not (all_keys or key_name or share)
+    metrics = metrics_place(settings, is_child=as_child or as_exporter, is_local=end_with_stdin)
     worker_options = WorkerOptions(
-        settings, _broker_of(settings), is_supervised=True, ends_when_set_aside=ends_when_set_aside or is_leasing
+        settings,
+        _broker_of(settings),
+        is_supervised=True,
+        ends_when_set_aside=ends_when_set_aside or is_leasing,
+        metrics_directory=metrics.directory if metrics else None,
     )
+    if as_exporter:
+        sys.exit(export_metrics(metrics, worker_options))
     if as_child:
         sys.exit(_server(worker_options)(_named(loader.load().keys, key_name)))
     host_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -125,7 +149,8 @@ def worker(
     if not (all_keys or share):  # of a broker that isn't there, a single worker says so; a whole host's wait for it
         with exit_where_the_broker_is_away(), connect(worker_options.broker_url) as client:
             check_server(client, worker_options.broker_url)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
+    supervisor.beside = exporter_of(metrics, worker_options, supervisor.launcher)
     sys.exit(supervisor.run())
 
 
