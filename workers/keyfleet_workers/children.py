@@ -25,7 +25,7 @@ class Child:
     """One place for a worker of `key`. Times are on the supervisor's clock.
 
     `is_outdated`: another shall take its place. No process runs while `restart_due_s` is set. `leave_by_s` is set
-    once it was told to leave. `lease` is None once it is lost.
+    once it was told to leave. `lease` is None from then on, and once it is lost.
     """
 
     key: KeyConfig

@@ -201,7 +201,8 @@ class Supervisor:
         self._children.append(Child(key, lease, self.launcher.start(key), self.clock(), self.restart_first_s))
 
     def _drain(self, child: Child) -> None:
-        """Have a worker finish its calls and leave; its successor needn't wait for that."""
+        """Have a worker finish its calls and leave; its successor, here or elsewhere, needn't wait for that."""
+        child.lease = None
         if child.restart_due_s is not None:
             self._children.remove(child)
             return
