@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import cast
 from urllib.parse import quote
 
 import redis
@@ -20,6 +21,9 @@ from keyfleet.scripts import Script, load_source
 __all__ = ["SET_ASIDE", "Hold", "Holds", "KeyScopes", "KeyState", "pool_scope"]
 
 logger = logging.getLogger(__name__)
+
+AT_ONCE = 1000
+"""Holds that one command reads."""
 
 RELAPSE_MS = 600_000
 """Who is set aside again within this after a probe has freed it was freed wrongly (ms)."""
@@ -163,18 +167,26 @@ class Holds:
         return self._client.get(redis_keys.lifted(scope)) is not None
 
     def read(self, scopes: Sequence[str]) -> list[Hold]:
-        """The holds that stand among `scopes`, in their order. Raises redis.RedisError."""
+        """The holds that stand among `scopes`, in their order. Raises redis.RedisError.
+
+        In as few commands as there are thousands of scopes: an overview asks for every key from every host.
+        """
+        texts = [text for at in range(0, len(scopes), AT_ONCE) for text in self._texts(scopes[at : at + AT_ONCE])]
+        standing = [(scope, text) for scope, text in zip(scopes, texts, strict=True) if text is not None]
+        if not standing:
+            return []
         pipeline = self._client.pipeline(transaction=False)
-        for scope in scopes:
-            pipeline.get(redis_keys.hold(scope))
+        for scope, _ in standing:
             pipeline.pttl(redis_keys.hold(scope))
-        answers = pipeline.execute()
         found = (
             parse_hold(scope, text, rest_ms)
-            for scope, text, rest_ms in zip(scopes, answers[::2], answers[1::2], strict=True)
-            if text is not None and rest_ms != -2  # it expired between the two commands
+            for (scope, text), rest_ms in zip(standing, pipeline.execute(), strict=True)
+            if rest_ms != -2  # it expired between the two commands
         )
         return [hold for hold in found if hold is not None]
+
+    def _texts(self, scopes: Sequence[str]) -> list[bytes | None]:
+        return cast("list[bytes | None]", self._client.mget([redis_keys.hold(scope) for scope in scopes]))
 
     def claim_probe(self, scope: str, interval_ms: int) -> bool:
         """Whether it is the caller's turn to probe `scope`, once per interval. Raises redis.RedisError."""

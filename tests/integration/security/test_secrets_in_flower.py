@@ -13,7 +13,7 @@ import pytest
 from keyfleet.sim import SimConfig, SimLatency
 from support import Place, ServerProcess, bare_line, sim_key, wait_until, write_lines
 from support.fixtures import StartSim
-from support.flower import TABLE_OF_TASKS, Flower
+from support.flower import PASSWORD, TABLE_OF_TASKS, Flower
 from support.secret_hunt import forms_of, traces_in
 
 SECRET = "Zq7vXw2pLk9sTf4rBn6mYc1d"
@@ -51,11 +51,14 @@ def test_flower_shows_workers_and_tickets_and_neither_secrets_nor_prompts(
     (task, *_) = tasks
     paths = ["/", "/workers", "/tasks", "/broker", "/metrics", f"/worker/{name}", f"/task/{task}", TABLE_OF_TASKS]
     paths += ["/api/workers", "/api/tasks", "/api/task/types", f"/api/task/info/{task}", "/api/queues/length"]
+    paths += ["/keys", "/keys/api/overview"]
     pages = {path: wait_until(partial(flower.get, path), f"Flower has {path}") for path in paths}
     for path in ("/workers", f"/worker/{name}", "/api/workers"):
         assert name in pages[path]
+    assert '"name":"one"' in pages["/keys/api/overview"]
     for path in (TABLE_OF_TASKS, f"/task/{task}", "/api/tasks"):
         assert "keyfleet.chunk" in pages[path]
     for path, page in {**pages, "its log": flower.command.stderr}.items():
         forms = [*forms_of(SECRET), BROKER_PASSWORD.encode(), quote(BROKER_PASSWORD, safe="").encode(), MARKER.encode()]
+        forms += forms_of(PASSWORD)
         assert traces_in(page.encode(), forms) == [], path

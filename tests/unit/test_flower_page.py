@@ -1,0 +1,323 @@
+"""The page of keys within Flower: who gets what, what is refused, and one reading of the fleet for everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.testing import bind_unused_port
+
+from keyfleet import redis_keys
+from keyfleet.jobs import pause_job
+from keyfleet_workers.monitor import application
+from keyfleet_workers.monitor.application import OPENS_API, FlowerTerms, GuardedFlower
+from keyfleet_workers.monitor.credentials import Credentials
+from keyfleet_workers.monitor.handlers import ACTION_HEADER
+from keyfleet_workers.monitor.page_document import MOST_ENDED_JOBS, page_document
+from keyfleet_workers.monitor.rows import format_row
+from keyfleet_workers.monitor.shared_picture import SharedPicture
+from keyfleet_workers.overview import read_overview
+from support.housekeeping_case import FLEET, HousekeepingCase
+
+if TYPE_CHECKING:
+    from support.stand_in import StandIn
+
+ACTS = {ACTION_HEADER: "1"}
+
+
+@pytest.fixture
+def client(stand_in: StandIn) -> redis.Redis:
+    return stand_in.client()
+
+
+@pytest.fixture
+def case(stand_in: StandIn, client: redis.Redis) -> Iterator[HousekeepingCase]:
+    case = HousekeepingCase(stand_in, client)
+    case.ledger.open(begins=True)
+    case.accept("a1", 3)
+    case.beat(says_status=True)
+    yield case
+    case.stopping.set()
+
+
+class Answers:
+    """Asks an application that runs in a loop of its own."""
+
+    def __init__(self, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(application, "connect", lambda url: client)
+        self.loop = asyncio.new_event_loop()
+
+    def ask(self, terms: FlowerTerms, *requests: tuple[str, str, dict[str, str], str | None]) -> list[HTTPResponse]:
+        return self.loop.run_until_complete(self._ask(terms, requests))
+
+    async def _ask(self, terms: FlowerTerms, requests: Any) -> list[HTTPResponse]:
+        app = GuardedFlower(terms, IOLoop.current(), declare_flags=False)
+        socket, port = bind_unused_port()
+        server = HTTPServer(app)
+        server.add_socket(socket)
+        http = AsyncHTTPClient(force_instance=True)
+        try:
+            return [
+                await http.fetch(
+                    HTTPRequest(
+                        f"http://127.0.0.1:{port}{path}", method=method, headers=headers, body=body,
+                        allow_nonstandard_methods=True, follow_redirects=False,
+                    ),
+                    raise_error=False,
+                )
+                for method, path, headers, body in requests
+            ]  # fmt: skip
+        finally:
+            http.close()
+            server.stop()
+            await server.close_all_connections()
+            app.executor.shutdown()
+            app.redis_executor.shutdown()
+
+
+@pytest.fixture
+def answers(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
+    found = Answers(client, monkeypatch)
+    yield found
+    found.loop.close()
+
+
+def terms(**more: Any) -> FlowerTerms:
+    return FlowerTerms(broker_url="redis://127.0.0.1:9/0", fleet=FLEET, **more)
+
+
+def get(path: str, **headers: str) -> tuple[str, str, dict[str, str], str | None]:
+    return "GET", path, headers, None
+
+
+def post(path: str, body: str = "", headers: dict[str, str] = ACTS) -> tuple[str, str, dict[str, str], str | None]:
+    return "POST", path, headers, body
+
+
+def told(answer: HTTPResponse) -> Any:
+    return json.loads(answer.body)
+
+
+def test_the_page_stands_in_flower_and_has_its_tab_on_every_page(answers: Answers) -> None:
+    page, workers = answers.ask(terms(), get("/keys"), get("/workers"))
+    assert (page.code, workers.code) == (200, 200)
+    for text in (page.body.decode(), workers.body.decode()):
+        assert text.index('href="/broker"') < text.index('href="/keys"')
+    assert "'self'" in page.headers["Content-Security-Policy"]
+    assert {answer.headers["X-Frame-Options"] for answer in (page, workers)} == {"DENY"}
+
+
+def test_under_a_prefix_everything_stands_below_it(answers: Answers) -> None:
+    page, script, overview, health, elsewhere = answers.ask(
+        terms(url_prefix="a/flower"),
+        *(get("/a/flower/keys"), get("/a/flower/keys/files/1/page.js"), get("/a/flower/keys/api/overview")),
+        *(get("/a/flower/healthcheck"), get("/keys")),
+    )
+    assert [one.code for one in (page, script, overview, health, elsewhere)] == [200, 200, 200, 200, 404]
+    assert 'data-api="/a/flower/keys/api"' in page.body.decode()
+    assert "javascript" in script.headers["Content-Type"]
+
+
+@pytest.mark.usefixtures("case")
+def test_the_overview_is_that_of_keyfleet_status(answers: Answers) -> None:
+    (answer,) = answers.ask(terms(), get("/keys/api/overview"))
+    document = told(answer)
+    assert [key["name"] for key in document["keys"]] == ["one"]
+    assert [(queue["model"], queue["waiting"]) for queue in document["queues"]] == [("a1", 3)]
+    assert (len(document["jobs"]), document["jobs_left_out"]) == (1, 0)
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_without_the_password_nothing_but_health_is_told(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(OPENS_API, "true")
+    closed = ["/", "/keys", "/metrics", "/api/workers", "/keys/api/overview", "/static/css/flower.css", "/login"]
+    *refused, health, opened = answers.ask(
+        terms(credentials=Credentials(["bob:b"])),
+        *(get(path) for path in closed),
+        get("/healthcheck"),
+        get("/metrics", Authorization="Basic Ym9iOmI="),
+    )
+    assert {answer.code for answer in refused} == {401}
+    assert all("Access-Control-Allow-Origin" not in answer.headers for answer in refused)
+    assert refused[0].headers["WWW-Authenticate"].startswith("Basic ")
+    assert (health.code, health.body, opened.code) == (200, b"OK", 200)
+    assert f"{OPENS_API} has no effect here" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {**ACTS, "Sec-Fetch-Site": "cross-site"},
+        {**ACTS, "Sec-Fetch-Site": "same-site"},
+        {**ACTS, "Origin": "https://evil.example"},
+        {**ACTS, "Origin": "null"},
+    ],
+)
+def test_pages_of_other_sites_can_not_act(answers: Answers, case: HousekeepingCase, headers: dict[str, str]) -> None:
+    (answer,) = answers.ask(terms(), post("/keys/api/keys/one/disable", headers=headers))
+    assert (answer.code, "only this page" in told(answer)["error"]) == (403, True)
+    assert case.holds.read([case.scopes.disabled]) == []
+
+
+def test_read_only_shows_and_does_nothing(answers: Answers, case: HousekeepingCase) -> None:
+    page, overview, key, job, shutdown = answers.ask(
+        terms(read_only=True, credentials=Credentials(["bob:b"])),
+        *(("GET", path, {"Authorization": "Basic Ym9iOmI="}, None) for path in ("/keys", "/keys/api/overview")),
+        *(
+            post(path, headers={**ACTS, "Authorization": "Basic Ym9iOmI="})
+            for path in ("/keys/api/keys/one/disable", "/keys/api/jobs/job/cancel", "/api/worker/shutdown/one@host")
+        ),
+    )
+    assert (page.code, overview.code) == (200, 200)
+    assert "data-read-only" in page.body.decode()
+    assert 'data-part="switch"' not in page.body.decode()
+    assert [answer.code for answer in (key, job, shutdown)] == [403, 403, 403]
+    assert told(key) == {"error": "this Flower is read-only"}
+    assert case.holds.read([case.scopes.disabled]) == []
+
+
+def test_a_key_is_disabled_with_its_reason_and_by_whom_probed_and_enabled(
+    answers: Answers, case: HousekeepingCase
+) -> None:
+    acts = {**ACTS, "Authorization": "Basic Ym9iOmI=", "Sec-Fetch-Site": "same-origin"}
+    disabled, overview, probed, enabled, again, unknown = answers.ask(
+        terms(credentials=Credentials(["bob:b"])),
+        post("/keys/api/keys/one/disable", '{"reason": "too\\n expensive"}', acts),
+        ("GET", "/keys/api/overview", acts, None),
+        post("/keys/api/keys/one/probe", "", acts),
+        post("/keys/api/keys/one/enable", "", acts),
+        post("/keys/api/keys/one/enable", "", acts),
+        post("/keys/api/keys/other/enable", "", acts),
+    )
+    assert told(disabled) == {"said": "one is disabled: too expensive"}
+    (key,) = told(overview)["keys"]
+    assert (key["state"], key["reason"]) == ("disabled", "too expensive (bob)")
+    assert told(probed) == {"said": "one is being probed"}
+    assert case.client.exists(redis_keys.probe_wanted(FLEET, "one"))
+    assert [told(enabled)["said"], told(again)["said"]] == ["one is enabled", "nothing held one"]
+    assert (unknown.code, "no worker has served" in told(unknown)["error"]) == (404, True)
+
+
+@pytest.mark.parametrize("body", ["[]", "{", '{"reason": 1}', '{"reason": "' + "x" * 5000 + '"}'])
+def test_a_reason_that_is_no_text_is_refused(answers: Answers, case: HousekeepingCase, body: str) -> None:
+    (answer,) = answers.ask(terms(), post("/keys/api/keys/one/disable", body))
+    assert answer.code == 400
+    assert case.holds.read([case.scopes.disabled]) == []
+
+
+def test_a_job_is_paused_resumed_and_cancelled(answers: Answers, case: HousekeepingCase) -> None:
+    paused, resumed, again, cancelled, over, unknown = answers.ask(
+        terms(),
+        *(post(f"/keys/api/jobs/job/{action}") for action in ("pause", "resume", "resume", "cancel")),
+        post("/keys/api/jobs/none/cancel"),
+        post("/keys/api/jobs/job/purge"),
+    )
+    assert told(paused)["said"] == "job job is paused; 3 of its requests wait"
+    assert told(resumed)["said"] == "job job goes on"
+    assert told(again)["said"] == "job job was not paused"
+    assert told(cancelled)["said"] == "job job is cancelled; 3 requests are withdrawn, 0 are being sent still"
+    assert (over.code, unknown.code) == (404, 404)
+    (job,) = read_overview(case.client, FLEET).jobs
+    assert job.state.value == "cancelled"
+
+
+def test_a_broker_that_is_away_is_said_without_its_address(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = redis.Redis.from_url("redis://:br0ker@127.0.0.1:9/0")
+    monkeypatch.setattr(application, "connect", lambda url: away)
+    overview, action = answers.ask(terms(), get("/keys/api/overview"), post("/keys/api/keys/one/disable"))
+    assert [(answer.code, told(answer)) for answer in (overview, action)] == [
+        (503, {"error": "the broker doesn't answer"})
+    ] * 2
+
+
+def test_of_many_jobs_those_that_go_on_and_the_last_that_ended_are_shown(case: HousekeepingCase) -> None:
+    for number in range(30):
+        record = {"state": "done", "begun_ms": number + 1, "done_ms": number + 2, "name": f"n{number}"}
+        case.client.hset(redis_keys.job(FLEET, f"j{number}"), mapping=record)
+        case.client.sadd(redis_keys.jobs(FLEET), f"j{number}")
+    pause_job(case.client, FLEET, "job", declare_flags=False)
+    document = page_document(read_overview(case.client, FLEET))
+    assert [job["state"] for job in document["jobs"]] == ["paused"] + ["done"] * MOST_ENDED_JOBS
+    assert document["jobs"][1]["name"] == "n29"
+    assert document["jobs_left_out"] == 30 - MOST_ENDED_JOBS
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_all_who_ask_within_a_second_share_one_reading() -> None:
+    clock, read = Clock(), list[int]()
+
+    def reading() -> bytes:
+        read.append(1)
+        return b"%d" % len(read)
+
+    async def ask() -> list[list[bytes]]:
+        with ThreadPoolExecutor(4) as executor:
+            picture = SharedPicture(reading, executor, clock=clock)
+            together = await asyncio.gather(*(picture.get() for _ in range(20)))
+            later = [await picture.get()]
+            clock.now_s += 1.0
+            after = [await picture.get()]
+            picture.forget()
+            return [together, later, after, [await picture.get()]]
+
+    assert asyncio.run(ask()) == [[b"1"] * 20, [b"1"], [b"2"], [b"3"]]
+
+
+def test_a_reading_that_fails_is_told_to_all_who_wait_and_the_next_is_tried() -> None:
+    attempts = iter([redis.ConnectionError("away"), b"there"])
+
+    def reading() -> bytes:
+        found = next(attempts)
+        if isinstance(found, bytes):
+            return found
+        raise found
+
+    async def ask() -> list[Any]:
+        with ThreadPoolExecutor(1) as executor:
+            picture = SharedPicture(reading, executor)
+            failed = await asyncio.gather(picture.get(), picture.get(), return_exceptions=True)
+            return [*map(type, failed), await picture.get()]
+
+    assert asyncio.run(ask()) == [redis.ConnectionError, redis.ConnectionError, b"there"]
+
+
+class Task:
+    def __init__(self, result: str | None, exception: str | None) -> None:
+        self.result, self.exception = result, exception
+
+
+@pytest.mark.parametrize(
+    ("result", "exception", "shown"),
+    [
+        ("'5 succeeded, 90 tokens'", None, "5 succeeded, 90 tokens"),
+        (None, "ChunkFailed('2 succeeded, 1 failed')", "2 succeeded, 1 failed"),
+        (None, "Retry(ChunkRetried('1 went back'))", "Retry(ChunkRetried('1 went back'))"),
+        (None, None, ""),
+    ],
+)
+def test_what_became_of_a_chunk_is_shown_as_its_result(result: str, exception: str, shown: str) -> None:
+    assert format_row(Task(result, exception)).result == shown
+
+
+def test_terms_and_the_application_show_no_secret() -> None:
+    found = terms(credentials=Credentials(["bob:s3cret"]))
+    assert "s3cret" not in repr(found)
+    assert "redis://" not in repr(found)

@@ -1,0 +1,1 @@
+"""Flower for a fleet: guarded, bounded in memory, and with a page for keys, queues and jobs."""
