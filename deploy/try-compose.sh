@@ -164,8 +164,11 @@ basic="Basic $(printf 'me:%s' "$flower_password" | base64 | tr -d '\n')"
 check "the gateway answers who has its key" answers 200 http://gateway:8000/v1/chat/completions "Bearer $gateway_key"
 check "the gateway refuses who hasn't" answers 401 http://gateway:8000/v1/chat/completions
 check "Flower opens to its user" answers 200 http://flower:5555/workers "$basic"
+check "its page of keys too" answers 200 http://flower:5555/keys "$basic"
 check "Flower refuses others" answers 401 http://flower:5555/workers
 check "Flower's metrics are closed too" answers 401 http://flower:5555/metrics
+check "workers say that they are ready" answers 200 http://worker:9464/readyz
+check "workers' metrics are there for whoever is inside" answers 200 http://worker:9464/metrics
 check "Redis is published nowhere, the others on loopback" publishes_on_loopback_only
 check "no process is root's" runs_without_root
 check "containers are read-only, without capabilities" is_contained
