@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 KEYFLEET ?= $(BIN)/keyfleet
 JOBS ?= 2
 
-.PHONY: demo test test-wheel lint build clean
+.PHONY: demo test test-wheel lint reference build clean
 
 demo: $(VENV)/installed  ## see it work: no API key, no server
 	$(KEYFLEET) demo
@@ -18,6 +18,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+reference: $(VENV)/installed-dev  ## the tables of docs/configuration.md, from the code
+	$(BIN)/python -m docs.reference
 
 build: $(VENV)/installed-dev  ## the wheel and the source archive, in dist/
 	rm -rf dist

@@ -47,7 +47,9 @@ class Watched:
         """Events of tasks so far."""
         with urllib.request.urlopen(f"{self._url}/metrics", timeout=30) as answer:
             text = answer.read().decode()
-        return sum(int(float(number)) for number in re.findall(r"^flower_events_total\{.*\"task-.*\} (\S+)$", text, re.M))
+        return sum(
+            int(float(number)) for number in re.findall(r"^flower_events_total\{.*\"task-.*\} (\S+)$", text, re.M)
+        )
 
     def wait_until_heard(self, events: int) -> None:
         """Wait until it has heard of so many."""

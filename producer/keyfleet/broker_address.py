@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from redis import connection
 
-__all__ = ["celery_url", "check_address", "passwords_in", "redis_url"]
+__all__ = ["celery_url", "check_address", "has_password", "passwords_in", "redis_url", "with_password"]
 
 SCHEMES = ("redis", "rediss", "unix", "redis+socket")
 
@@ -56,6 +56,19 @@ def passwords_in(url: str) -> tuple[str, ...]:
     options = _read_url(redis_url(url))
     found = [str(options[name]) for name in ("password", "ssl_password") if options.get(name)]
     return tuple({form for value in found for form in (value, quote(value, safe=""))})
+
+
+def has_password(url: str) -> bool:
+    """Whether `url` has a password for the server."""
+    return bool(_read_url(redis_url(url)).get("password"))
+
+
+def with_password(url: str, password: str) -> str:
+    """`url`, which has no password, with this one."""
+    scheme, _, rest = url.partition("://")
+    where = min((rest.find(mark) for mark in "/?" if mark in rest), default=len(rest))
+    user, separator, host = rest[:where].rpartition("@")
+    return f"{scheme}://{user.rstrip(':') if separator else ''}:{quote(password, safe='')}@{host}{rest[where:]}"
 
 
 def celery_url(url: str) -> str:

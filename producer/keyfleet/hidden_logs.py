@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from keyfleet.logs import JsonFormatter
+
 __all__ = ["hide_in_logs"]
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,8 @@ class _HidingFormatter(logging.Formatter):
         self._hide = hide
 
     def format(self, record: logging.LogRecord) -> str:
+        if isinstance(self._inner, JsonFormatter):
+            return self._inner.format_hidden(record, self._hide)
         return self._hide(self._inner.format(record))
 
 

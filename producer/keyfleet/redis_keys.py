@@ -26,6 +26,7 @@ __all__ = [
     "key_facts",
     "learned_limits",
     "lifted",
+    "metrics_turn",
     "model_list",
     "model_list_turn",
     "models_wanted",
@@ -135,6 +136,11 @@ def model_list(fleet: str, key_name: str) -> str:
 def model_list_turn(fleet: str, key_name: str) -> str:
     """String that stands while a key's list of models is new enough, or a worker asks for it; it expires."""
     return f"{_TAG}:{fleet}:model_list_turn:{key_name}"
+
+
+def metrics_turn(fleet: str) -> str:
+    """String of the process that tells Prometheus how the whole fleet stands; it expires."""
+    return f"{_TAG}:{fleet}:metrics_turn"
 
 
 def reaper(fleet: str) -> str:

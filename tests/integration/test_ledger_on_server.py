@@ -6,6 +6,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import cast
 
 import pytest
@@ -15,11 +16,14 @@ from keyfleet import redis_keys
 from keyfleet.broker import connect
 from keyfleet.contract import AttemptError, Outcome, Request
 from keyfleet.embedded import EmbeddedServer
+from keyfleet.jobs import pause_job, resume_job
 from keyfleet.ledger import Finish, JobLedger, JobOptions, Retry, Transitions, Withdrawn
 from keyfleet.redis_keys import QueueKeys
 from keyfleet_workers.binding import Quota
 from keyfleet_workers.dispatch.taker import Taker
 from keyfleet_workers.holds import Holds, KeyScopes, KeyState
+from keyfleet_workers.key_leases import KeyLeases
+from keyfleet_workers.key_return import call_back
 from keyfleet_workers.limiter import ExactRedisStorage, QuotaLimit, Settlement
 
 LEASE_MS = 30_000
@@ -165,6 +169,17 @@ def test_a_full_server_refuses_new_requests_having_written_nothing(client: redis
     assert client.dump(QueueKeys("f", "q").places) == before
     assert client.exists(QueueKeys("f", "new").requests, QueueKeys("f", "new").places) == 0
     assert job.queue_names() == ["q"]
+
+
+def test_on_a_full_server_jobs_are_paused_and_resumed_and_keys_called_back(client: redis.Redis, job: JobLedger) -> None:
+    job.accept("q", requests(3))
+    client.config_set("maxmemory", "1mb")
+    assert pause_job(client, "f", "job") == 3
+    assert job.depths("q") == {"ready": 0, "running": 0, "delayed": 3}
+    assert resume_job(client, "f", "job")
+    call_back(client, "f", ["one", "two"])
+    leases = KeyLeases(partial(redis.Redis, connection_pool=client.connection_pool), "f", lease_ms=1000)
+    assert set(leases.called_back_s(["one", "two", "three"])) == {"one", "two"}
 
 
 def test_a_full_server_still_empties(client: redis.Redis, worker: Worker, job: JobLedger) -> None:

@@ -73,11 +73,13 @@ def test_keys_and_jobs_can_be_looked_at_with_the_commands_as_they_stand(tmp_path
         done = {command.partition("#")[0].strip(): shell(command, tmp_path, variables) for command in commands}
     codes = {command: found.returncode for command, found in done.items() if found.returncode}
     assert codes == {
+        "keyfleet jobs pause requests.jsonl": 2,  # the job is done
         "keyfleet jobs retry requests.jsonl": 1,  # the line is still no request
         "keyfleet jobs cancel requests.jsonl": 2,  # the job is done
     }
     assert "research-1: works" in done["keyfleet keys check"].stdout
     assert "line 2" in done["keyfleet jobs failed requests.jsonl"].stdout
+    assert "2 of 2 requests are done" in done["keyfleet status requests.jsonl"].stdout
 
 
 def test_the_gateway_answers_curl_with_the_commands_as_they_stand(tmp_path: Path) -> None:

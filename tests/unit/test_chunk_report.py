@@ -51,12 +51,14 @@ def test_one_line_is_logged_and_holds_nothing_of_the_requests(caplog: pytest.Log
     following.end()
     following.note(take_result([1]))
     following.counts.add("succeeded", 1)
-    following.counts.add_tokens(7)
+    following.counts.add_call(7, 0.25)
     following.end()
     (record,) = caplog.records
     assert record.message == "chunk of gpt-4o-mini, job job (questions.jsonl) line 1: 1 succeeded, 7 tokens"
     fields = record.__dict__["fields"]
     assert fields.pop("duration_s") >= 0
+    assert fields.pop("provider_s") == 0.25
+    assert fields.pop("waited_s") == 0
     assert fields == {
         "event": "chunk",
         "key": "research-1",

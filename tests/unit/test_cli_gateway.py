@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from keyfleet.cli.main import cli
-from keyfleet.errors import ConfigurationError
+from keyfleet.cli.service_exits import BROKER_AWAY_EXIT
+from keyfleet.errors import BrokerUnavailable, ConfigurationError
 from keyfleet.fleet import Fleet
 from keyfleet.gateway import ApiKeys, GatewayTerms, serving
 from keyfleet.gateway.serving import serve_gateway
@@ -45,6 +46,17 @@ def test_without_options_it_is_for_this_machine_and_brings_its_own_workers(serve
     assert (served["host"], served["port"], len(served["keys"])) == ("127.0.0.1", 8000, 0)
     assert served["terms"] == GatewayTerms()
     assert served["options"].workers is True
+
+
+def test_a_broker_that_is_not_there_has_an_exit_code_of_its_own(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(*_: Any) -> int:
+        raise BrokerUnavailable("no broker answers")
+
+    monkeypatch.setattr(serving, "serve_gateway", serve)
+    result = typed("--broker", "redis://127.0.0.1:1/0")
+    assert (result.exit_code, result.stderr) == (BROKER_AWAY_EXIT, "keyfleet: no broker answers\n")
 
 
 def test_every_option_reaches_its_place(served: Served, tmp_path: Path) -> None:

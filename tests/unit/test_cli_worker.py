@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from keyfleet.cli.service_exits import BROKER_AWAY_EXIT
 from keyfleet.config import Environment, KeyConfig
 from keyfleet.errors import BrokerUnavailable, ConfigurationError
 from keyfleet_workers import celery_app as app_module
@@ -17,7 +20,11 @@ from keyfleet_workers.cli import worker as worker_module
 from keyfleet_workers.cli.worker import worker
 from keyfleet_workers.exit_codes import CONFIGURATION_EXIT
 from keyfleet_workers.leased_key import LeasedKey
+from keyfleet_workers.metrics import NO_METER, Meter
+from keyfleet_workers.metrics.exporter import DIRECTORY_VARIABLE, Exporter
+from keyfleet_workers.metrics.prometheus_meter import PrometheusMeter
 from keyfleet_workers.process import WorkerOptions
+from keyfleet_workers.shared_keys import SharedKeys
 from keyfleet_workers.supervisor import Supervisor
 
 BROKER = "redis://:s3cret@127.0.0.1:1/0"
@@ -29,7 +36,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keys.yaml").write_text(KEYS)
     monkeypatch.setattr(worker_module, "check_server", lambda client, url: None)
-    monkeypatch.setattr(worker_module, "configure_logging", lambda level: None)
+    monkeypatch.setattr(worker_module, "configure_logging", lambda level, log_format: None)
     return tmp_path
 
 
@@ -106,6 +113,24 @@ def test_without_a_name_a_key_is_leased_of_those_whose_secrets_are_here(supervis
     assert supervised.options.ends_when_set_aside
 
 
+def test_a_share_of_those_keys_is_leased_whatever_key_the_environment_names(supervised: Supervised) -> None:
+    invoke(
+        "--share", "--broker", BROKER, "--workers-per-key", "3", KEY_two="sk-a-secret-of-its-own", KEYFLEET_KEY="one"
+    )
+    assignment = supervised.assignment
+    assert isinstance(assignment, SharedKeys)
+    assert assignment.workers_per_key == 3
+    assert [key.name for key, _ in supervised.served] == ["two"]
+    assert not supervised.options.ends_when_set_aside
+
+
+@pytest.mark.parametrize("arguments", [("--all", "--share"), ("--key", "one", "--share"), ("--key", "one", "--all")])
+def test_ways_to_choose_keys_exclude_each_other(supervised: Supervised, arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments, "--broker", BROKER)
+    assert result.exit_code == 2
+    assert "--key, --all and --share exclude each other" in result.output
+
+
 def test_a_worker_that_has_the_secret_of_no_key_says_what_to_set(supervised: Supervised) -> None:
     error = refused("--broker", BROKER)
     assert "KEY_one is not set" in str(error)
@@ -132,7 +157,8 @@ def test_a_broker_that_is_not_there_ends_a_single_worker(
 
     monkeypatch.setattr(worker_module, "check_server", check_server)
     result = invoke(*arguments, "--broker", BROKER, KEY_one="sk-a-secret-of-its-own")
-    assert isinstance(result.exception, BrokerUnavailable)
+    assert (result.exit_code, result.stderr) == (BROKER_AWAY_EXIT, "keyfleet: no broker answers\n")
+    assert result.exit_code != CONFIGURATION_EXIT, "a service manager starts it again"
     assert invoke("--all", "--broker", BROKER).exit_code == 7, "the workers of a whole host wait for it"
 
 
@@ -229,11 +255,62 @@ def test_a_worker_that_was_spawned_serves_its_key_and_supervises_nothing(supervi
     assert not supervised.supervisors
 
 
+@pytest.fixture
+def multiprocess(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is set for prometheus_client is taken back."""
+    monkeypatch.setenv(DIRECTORY_VARIABLE, "")
+
+
+def test_with_a_port_metrics_are_served_beside_the_workers(supervised: Supervised, multiprocess: None) -> None:
+    result = invoke("--all", "--broker", BROKER, "--metrics-port", "0")
+    beside = supervised.supervisors[0].beside
+    assert isinstance(beside, Exporter)
+    assert supervised.options.metrics_directory == beside.directory
+    url = result.stderr.split()[-1]
+    port = url.removesuffix("/metrics").rpartition(":")[2]
+    assert result.stderr == f"keyfleet worker: metrics at http://127.0.0.1:{port}/metrics\n"
+    assert beside.command[-3:] == ["--metrics-port", port, "--as-exporter"]
+    assert int(port) > 0
+    assert os.environ[DIRECTORY_VARIABLE] == str(beside.directory)
+    beside.end()
+    assert not beside.directory.exists()
+
+
+def test_nothing_is_served_without_a_port_nor_by_the_workers_of_one_command(supervised: Supervised) -> None:
+    invoke("--all", "--broker", BROKER)
+    invoke("--all", "--broker", BROKER, "--end-with-stdin", KEYFLEET_METRICS_PORT="9464")
+    assert [supervisor.beside for supervisor in supervised.supervisors] == [None, None]
+    assert {options.metrics_directory for _, options in supervised.served} == {None}
+
+
+def test_a_port_that_is_taken_is_refused_before_any_worker_begins(supervised: Supervised, multiprocess: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        error = refused("--all", "--broker", BROKER, "--metrics-port", str(taken.getsockname()[1]))
+    assert error.setting == "--metrics-port"
+    assert not supervised.served
+
+
+def test_without_a_place_for_files_it_says_what_to_set(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(directory / "not-there"))
+    assert "set TMPDIR to a directory" in str(refused("--all", "--broker", BROKER, "--metrics-port", "0"))
+
+
+def test_a_worker_that_was_spawned_writes_where_its_supervisor_has_prepared(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    monkeypatch.setenv(DIRECTORY_VARIABLE, str(directory))
+    invoke("--key", "two", "--as-child", "--broker", BROKER, "--metrics-port", "9464")
+    assert supervised.options.metrics_directory == directory
+    assert not supervised.supervisors
+
+
 class Bound:
     """Stands for the application of a key."""
 
-    def __init__(self, settings: Any, binding: Any, broker_url: str) -> None:
-        self.name, self.broker_url = binding.name, broker_url
+    def __init__(self, settings: Any, binding: Any, broker_url: str, *, meter: Meter) -> None:
+        self.name, self.broker_url, self.meter = binding.name, broker_url, meter
 
 
 def test_celerys_own_command_is_told_by_name_what_to_set_or_type(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,4 +323,7 @@ def test_celerys_own_command_is_told_by_name_what_to_set_or_type(monkeypatch: py
     monkeypatch.setenv("KEYFLEET_KEY", "two")
     monkeypatch.setenv("KEY_two", "sk-a-secret-of-its-own")
     found: Any = app_module.build_app_from_environment()
-    assert (found.name, found.broker_url) == ("two", BROKER)
+    assert (found.name, found.broker_url, found.meter) == ("two", BROKER, NO_METER)
+    monkeypatch.setenv("KEYFLEET_METRICS_PORT", "0")
+    metered: Any = app_module.build_app_from_environment()
+    assert isinstance(metered.meter, PrometheusMeter)

@@ -69,7 +69,12 @@ def error_of(tmp_path: Path, text: str | bytes) -> KeysFileError:
         pytest.param(KEY + "workers: 0", 4, "`workers`: expected a whole number of at least 1", id="workers"),
         pytest.param(KEY + "concurrency: many", 4, "`concurrency`: expected a whole number", id="concurrency"),
         pytest.param(KEY + "headroom: 120%", 4, "`headroom`: expected a percentage such as", id="headroom"),
-        pytest.param(KEY + "headroom: 100%", 4, "`headroom`: expected less than 100%", id="all headroom"),
+        pytest.param(
+            KEY + "headroom: 100%",
+            4,
+            "from 0 to less than 100%",
+            id="all headroom",
+        ),
         pytest.param(KEY + "requests: 500/min", 4, "`requests`: expected a limit such as 500/minute", id="limit"),
         pytest.param(KEY + "requests:\n    - 5/day\n    - 500", 6, "`requests`: expected a limit", id="limit in list"),
         pytest.param(KEY + "requests: [5/minute, 6/minute]", 4, "two limits for the same window", id="two of a window"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from pathlib import Path
 
 import pytest
 
+from keyfleet.broker import connect
 from keyfleet.config import Environment, Settings
 from keyfleet.errors import ConfigurationError
 
@@ -27,6 +29,7 @@ def test_without_variables_every_setting_has_its_default() -> None:
     [
         ("KEYFLEET_BROKER_URL", "redis://h:1/2", "broker_url", "redis://h:1/2"),
         ("KEYFLEET_BROKER", "unix:///r.sock", "broker_url", "unix:///r.sock"),
+        ("KEYFLEET_BROKER_PASSWORD_FILE", "/run/secrets/p", "broker_password_path", Path("/run/secrets/p")),
         ("KEYFLEET_FLEET", "team_a-1", "fleet", "team_a-1"),
         ("KEYFLEET_KEYS", "/etc/keys.yaml", "keys_path", Path("/etc/keys.yaml")),
         ("KEYFLEET_STATE_DIR", "/var/keyfleet", "state_dir", Path("/var/keyfleet")),
@@ -35,6 +38,9 @@ def test_without_variables_every_setting_has_its_default() -> None:
         ("KEYFLEET_LEASE_S", "2.5", "lease_s", 2.5),
         ("KEYFLEET_LOG_LEVEL", "debug", "log_level", logging.DEBUG),
         ("OPENAI_LOG_LEVEL", "20", "log_level", logging.INFO),
+        ("KEYFLEET_LOG_FORMAT", "JSON", "log_format", "json"),
+        ("KEYFLEET_METRICS_PORT", "9464", "metrics_port", 9464),
+        ("KEYFLEET_METRICS_ADDRESS", "0.0.0.0", "metrics_address", "0.0.0.0"),
         ("KEYFLEET_USE", "70%", "use", 0.7),
         ("KEYFLEET_MAX_ATTEMPTS", "7", "max_attempts", 7),
         ("ATTEMPTS_PER_PROMPT", "7", "max_attempts", 7),
@@ -85,6 +91,9 @@ def test_a_variable_of_keyfleet_wins_over_the_one_of_openai_manager() -> None:
         ("KEYFLEET_LEASE_S", "hunter2"),
         ("KEYFLEET_LOG_LEVEL", "loud"),
         ("OPENAI_LOG_LEVEL", "60"),
+        ("KEYFLEET_LOG_FORMAT", "hunter2"),
+        ("KEYFLEET_METRICS_PORT", "70000"),
+        ("KEYFLEET_METRICS_PORT", "hunter2"),
         ("KEYFLEET_USE", "70"),
         ("KEYFLEET_MAX_ATTEMPTS", "none"),
         ("KEYFLEET_WORKERS", "perhaps"),
@@ -108,3 +117,41 @@ def test_settings_are_frozen_and_repr_hides_the_broker() -> None:
 def test_an_option_that_was_given_wins_and_one_that_was_not_changes_nothing() -> None:
     made = settings(KEYFLEET_CONCURRENCY="8").with_options(concurrency=None, max_attempts=2, ordered=True)
     assert (made.concurrency, made.max_attempts, made.ordered) == (8, 2, True)
+
+
+PASSWORD = "a/b@c:d"
+ENCODED = "a%2Fb%40c%3Ad"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://h:6379/0", f"redis://:{ENCODED}@h:6379/0"),
+        ("rediss://h?db=2", f"rediss://:{ENCODED}@h?db=2"),
+        ("redis://user@h", f"redis://user:{ENCODED}@h"),
+        ("redis://user:@h/1", f"redis://user:{ENCODED}@h/1"),
+        ("unix:///run/r.sock?db=1", f"unix://:{ENCODED}@/run/r.sock?db=1"),
+        ("redis://:own@h/0", "redis://:own@h/0"),
+        ("redis://h/0?password=own", "redis://h/0?password=own"),
+    ],
+)
+def test_an_address_without_a_password_gets_the_one_in_the_file(tmp_path: Path, url: str, expected: str) -> None:
+    path = tmp_path / "password"
+    path.write_text(PASSWORD + "\n")
+    found = settings(KEYFLEET_BROKER_URL=url, KEYFLEET_BROKER_PASSWORD_FILE=str(path))
+    given = settings(KEYFLEET_BROKER_PASSWORD_FILE=str(path)).with_options(broker_url=url)
+    assert found.broker_url == given.broker_url == expected
+    assert connect(expected).connection_pool.connection_kwargs["password"] == ("own" if "own" in url else PASSWORD)
+    assert PASSWORD not in repr(found)
+
+
+@pytest.mark.parametrize(("text", "problem"), [(None, "can't be read (FileNotFoundError)"), (" \n", "is empty")])
+def test_a_file_without_a_password_is_named_once_it_is_needed(tmp_path: Path, text: str | None, problem: str) -> None:
+    path = tmp_path / "password"
+    if text is not None:
+        path.write_text(text)
+    assert settings(KEYFLEET_BROKER_PASSWORD_FILE=str(path)).broker_url is None
+    with pytest.raises(ConfigurationError, match=re.escape(problem)) as caught:
+        settings(KEYFLEET_BROKER_PASSWORD_FILE=str(path), KEYFLEET_BROKER_URL="redis://h/0")
+    assert caught.value.setting == "KEYFLEET_BROKER_PASSWORD_FILE"
+    assert str(path) in str(caught.value)

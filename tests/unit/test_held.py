@@ -91,3 +91,21 @@ def test_a_wait_that_has_not_ended_is_not_cleared(clock: Clock) -> None:
     waits.clear("q")
     clock.now_s -= 5
     assert waits.current() == {}
+
+
+def test_waits_add_up_by_the_class_of_their_reason_and_no_further_than_their_end(clock: Clock) -> None:
+    waits = Waits()
+    waits.note("q", "60 requests per 60 s", 5.0, "limit_requests")
+    clock.now_s += 2
+    assert waits.classes() == {("q", "limit_requests")}
+    assert waits.lasted_s() == {("q", "limit_requests"): 2.0}
+    waits.note("q", "500 tokens per 60 s", 4.0, "limit_tokens")
+    clock.now_s += 10
+    assert waits.classes() == frozenset()
+    assert waits.lasted_s() == {("q", "limit_requests"): 2.0, ("q", "limit_tokens"): 4.0}
+    waits.clear("q")
+    waits.note("q", "concurrency", 9.0, "concurrency")
+    clock.now_s += 1
+    waits.end("q")
+    clock.now_s += 1
+    assert waits.lasted_s()["q", "concurrency"] == 1.0

@@ -50,7 +50,7 @@ def test_a_bound_of_all_calls_is_shared_by_the_workers(
 
 
 def test_workers_are_started_with_the_options_of_the_run(tmp_path: Path) -> None:
-    given = settings(tmp_path, fleet="mine", use=0.7, concurrency=9, log_level=logging.DEBUG)
+    given = settings(tmp_path, fleet="mine", use=0.7, concurrency=9, log_level=logging.DEBUG, log_format="json")
     arguments = worker_arguments(
         given,
         source(1, path=Path("keys.yaml")),
@@ -63,6 +63,7 @@ def test_workers_are_started_with_the_options_of_the_run(tmp_path: Path) -> None
         "--fleet": "mine",
         "--use": "70%",
         "--log-level": "20",
+        "--log-format": "json",
         "--concurrency": "9",
         "--keys": "keys.yaml",
         "--base-url": "https://mine.example/v1",

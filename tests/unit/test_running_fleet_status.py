@@ -123,6 +123,15 @@ def test_a_model_that_no_key_can_serve_is_told_with_every_key_and_its_reason() -
         assert part in said
 
 
+def test_keys_that_do_not_serve_a_model_are_counted_where_there_are_several() -> None:
+    others = [holding("ready", name=f"other-{n}", standing="other") for n in range(20)]
+    (said,) = blocked_models(FleetStatus((*others, holding("revoked", name="z"))), {"gpt-4o"})
+    assert "z is refused by its provider (why revoked; probed now and then); 20 other keys don't serve this" in said
+    assert "other-1" not in said
+    (said,) = blocked_models(FleetStatus(tuple(others)), {"gpt-4o"})
+    assert said == "no key can serve gpt-4o now: 20 keys don't serve this model. It goes on by itself when one can"
+
+
 def test_keys_that_wait_for_long_are_told_where_none_of_them_need_not() -> None:
     day = waiting("resting: rate_limit_exceeded: Limit 200", queue="gpt-4o", left_s=7200.0, name="a")
     small = waiting(TOO_LARGE_FOR_KEY, queue="gpt-4o", left_s=1.0, name="b")

@@ -96,15 +96,15 @@ def test_a_worker_of_a_named_key_waits_for_its_key_to_come_back(place: Supervise
     assert not place.lives("b")
 
 
-def test_the_lease_of_each_worker_is_held_until_it_has_ended(place: SupervisedPlace) -> None:
+def test_the_lease_of_each_worker_is_given_back_as_soon_as_it_takes_nothing_more(place: SupervisedPlace) -> None:
     place.write_keys({"a": {"behaviour": "stays"}, "b": {"workers": 2}})
     one = place.start()
     wait_until(lambda: place.leases == ["a", "b", "b"], "the leases are held")
     one.signal(signal.SIGTERM)
-    wait_until(lambda: place.leases == ["a"], "those of the workers that have ended are given back")
+    wait_until(lambda: place.leases == [], "they are given back")
+    assert place.alive("a"), "which finishes its calls"
     one.signal(signal.SIGTERM)
     assert one.wait() == 0
-    assert place.leases == []
 
 
 def test_a_worker_whose_key_is_set_aside_makes_way_for_another_key(place: SupervisedPlace) -> None:

@@ -31,6 +31,15 @@ def test_the_longest_run_that_fits_is_taken(queue: TakeCase) -> None:
     assert (result.ready_left, result.wait_ms, result.limit) == (2, 1001, limits.limits[1])
 
 
+def test_it_is_told_when_a_request_was_accepted(queue: TakeCase) -> None:
+    accepted_ms = queue.clock.now_ms
+    queue.accept(1)
+    queue.clock.advance_ms(5000)
+    result = queue.take(quota())
+    assert [taken.accepted_ms for taken in result.taken] == [accepted_ms]
+    assert result.grant.ages_s(result.taken) == [5.0]
+
+
 def test_large_requests_do_not_starve_behind_small_ones(queue: TakeCase) -> None:
     queue.accept(600, 900, *[100] * 50)
     limits = quota()

@@ -1,4 +1,4 @@
-"""Which keys the workers under one supervisor serve: every key, the one that was named, or one that is leased."""
+"""Which keys the workers under one supervisor serve: every key, the one that was named, or what they lease."""
 
 from __future__ import annotations
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from celery import Celery, bootsteps
 from celery.exceptions import Retry
+from celery.signals import setup_logging
 
 from keyfleet.broker import celery_url
 from keyfleet.config import Environment, Settings, find_keys
@@ -19,8 +21,10 @@ from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.consumption import consumer_step, ticket_queue
 from keyfleet_workers.exit_codes import KEY_SET_ASIDE
 from keyfleet_workers.leaving import Leaver
+from keyfleet_workers.metrics import NO_METER, Meter
 from keyfleet_workers.runtime import WorkerRuntime
 from keyfleet_workers.ticket_transport import guard_tickets
+from keyfleet_workers.worker_logs import log_without_secrets
 
 __all__ = ["build_app", "build_app_from_environment"]
 
@@ -46,6 +50,7 @@ def build_app(
     leaver: Leaver | None = None,
     is_supervised: bool = False,
     ends_when_set_aside: bool = False,
+    meter: Meter = NO_METER,
 ) -> Celery:
     """The application that serves `binding`'s key on the broker at `broker_url`. Opens no connection.
 
@@ -54,7 +59,7 @@ def build_app(
     leaver = leaver or Leaver(settings.shutdown_timeout_s)
     app = make_app(celery_url(broker_url), settings.fleet, "keyfleet_workers")
     on_set_aside = partial(leaver.leave, KEY_SET_ASIDE) if ends_when_set_aside else None
-    runtime = WorkerRuntime(app, settings, binding, broker_url, on_set_aside=on_set_aside)
+    runtime = WorkerRuntime(app, settings, binding, broker_url, on_set_aside=on_set_aside, meter=meter)
     leaver.leave_with(runtime)
     guard_tickets(app, runtime.note_refused)
     app.conf.update(
@@ -115,4 +120,24 @@ def build_app_from_environment() -> Celery:
             setting="KEYFLEET_KEY",
         )
     key = next(key for key in source.keys if key.name == wanted)
-    return build_app(settings, KeyBinding.of(key, env, settings), settings.broker_url)
+    binding = KeyBinding.of(key, env, settings)
+    if settings.log_format != "text":
+        _log_in_our_format(settings, binding, settings.broker_url)
+    return build_app(settings, binding, settings.broker_url, meter=_meter(settings, key.name, settings.broker_url))
+
+
+def _log_in_our_format(settings: Settings, binding: KeyBinding, broker_url: str) -> None:
+    """Celery, which knows no other format than its own, leaves logging to whoever answers this signal."""
+
+    def set_up(loglevel: int | None = None, **_: Any) -> None:
+        log_without_secrets(replace(settings, log_level=loglevel or settings.log_level), binding, broker_url)
+
+    setup_logging.connect(set_up, weak=False)
+
+
+def _meter(settings: Settings, key_name: str, broker_url: str) -> Meter:
+    if settings.metrics_port is None:
+        return NO_METER
+    from keyfleet_workers.metrics.opening import serving_meter  # brings prometheus_client, which not every worker needs
+
+    return serving_meter(key_name, settings, broker_url)

@@ -25,7 +25,7 @@ class Child:
     """One place for a worker of `key`. Times are on the supervisor's clock.
 
     `is_outdated`: another shall take its place. No process runs while `restart_due_s` is set. `leave_by_s` is set
-    once it was told to leave. `lease` is None once it is lost.
+    once it was told to leave. `lease` is None from then on, and once it is lost.
     """
 
     key: KeyConfig
@@ -52,20 +52,23 @@ class Launcher:
 
     def start(self, key: KeyConfig) -> int:
         """Start a worker; returns its process id."""
+        return self.start_beside(f"the worker of key {key.name}", lambda: self.serve(key), self.spawn_command(key))
+
+    def start_beside(self, name: str, run: Callable[[], int], command: list[str]) -> int:
+        """Start another process in the same way: it does `run`, or `command` where forking is unsafe."""
         if not self.can_fork:
-            command = self.spawn_command(key)
             to_stdin = [(os.POSIX_SPAWN_DUP2, self._alive[0], 0)]
             return os.posix_spawn(command[0], command, os.environ, file_actions=to_stdin)
         # Held back, so that no signal meets the handlers of this process in a child that has not set its own.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         pid = os.fork()
         if not pid:
-            self._become_worker(key, before)
+            self._become(name, run, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
 
-    def _become_worker(self, key: KeyConfig, mask: set[signal.Signals | int]) -> None:
-        """In the child: serve, and end the process whatever happens."""
+    def _become(self, name: str, run: Callable[[], int], mask: set[signal.Signals | int]) -> None:
+        """In the child: do what it is for, and end the process whatever happens."""
         code = 1
         try:
             os.close(self._alive[1])
@@ -73,11 +76,11 @@ class Launcher:
             for number in HANDLED:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            code = self.serve(key)
+            code = run()
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
         except BaseException:
-            logger.exception("the worker of key %s failed", key.name)
+            logger.exception("%s failed", name)
         finally:
             logging.shutdown()
             os._exit(code)

@@ -24,6 +24,7 @@ from keyfleet_workers.dispatch.delivery import Delivery
 from keyfleet_workers.dispatch.outcomes import never_sent
 from keyfleet_workers.key_watch import KeyWatch
 from keyfleet_workers.limit_learning import LimitLearner
+from keyfleet_workers.metrics import NO_METER, Meter
 from keyfleet_workers.model_lists import ModelLists
 from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.worker_status import WorkerStatus
@@ -66,6 +67,9 @@ class Housekeeping:
     stopping: threading.Event
     may_lose: bool = True
     """Whether a server that ends may lose what it was told last."""
+    meter: Meter = NO_METER
+    note_standing: Callable[[], None] = lambda: None
+    """Tells the meter how the worker stands. Asks no server."""
     _epoch: str = ""
     _owns_fleet: bool = False
 
@@ -91,6 +95,8 @@ class Housekeeping:
         while not self.stopping.is_set():
             try:
                 now_s = time.monotonic()
+                if now_s >= status_due_s:
+                    self.note_standing()
                 self.look(says_status=now_s >= status_due_s)
                 if now_s >= status_due_s:
                     status_due_s = now_s + STATUS_S
@@ -143,6 +149,7 @@ class Housekeeping:
     def _reap(self, queues: list[str], beat: Beat) -> None:
         for queue in queues:
             reaped = self.transitions.reap(queue, beat)
+            self.meter.reaped(queue, reaped)
             if reaped.expired:
                 logger.warning("%d leases expired: their workers are gone", reaped.expired)
             for key, token in reaped.given_up:

@@ -41,9 +41,9 @@ class KeyLeases:
         self._connect = connect
         self._fleet = fleet
         self._lease_ms = lease_ms
-        self._acquire, self._renew = (
-            load_source((PACKAGE, name), declare_flags=declare_flags)
-            for name in ("key_lease_acquire.lua", "key_lease_renew.lua")
+        self._acquire, self._renew, self._take_over, self._call_back = (
+            load_source((PACKAGE, f"key_{name}.lua"), declare_flags=declare_flags)
+            for name in ("lease_acquire", "lease_renew", "lease_take_over", "call_back")
         )
 
     def acquire(self, candidates: Sequence[tuple[str, int]], holder: str) -> KeyLease | None:
@@ -58,6 +58,26 @@ class KeyLeases:
         with self._connect() as client:
             chosen = int(Script(client, self._acquire)(keys, [holder, self._lease_ms, *most]))
         return KeyLease(candidates[chosen - 1][0], holder, candidates[chosen - 1][1]) if chosen else None
+
+    def take_over(self, key_name: str, most: int, of_holder: str, holder: str) -> KeyLease | None:
+        """Put `holder` in the place of `of_holder`, who notices when it renews; None where that one holds the key no
+        more. Raises redis.RedisError."""
+        keys = [redis_keys.holders(self._fleet, key_name)]
+        with self._connect() as client:
+            is_taken = bool(Script(client, self._take_over)(keys, [holder, self._lease_ms, of_holder]))
+        return KeyLease(key_name, holder, most) if is_taken else None
+
+    def holders(self, key_names: Sequence[str]) -> dict[str, list[str]]:
+        """Who holds which key now, by the keys' names. Raises redis.RedisError."""
+        if not key_names:
+            return {}
+        with self._connect() as client:
+            now_ms = server_now_ms(client)
+            pipeline = client.pipeline(transaction=False)
+            for name in key_names:
+                pipeline.zrangebyscore(redis_keys.holders(self._fleet, name), f"({now_ms}", "+inf")
+            found = pipeline.execute()
+        return {name: [one.decode() for one in names] for name, names in zip(key_names, found, strict=True)}
 
     def renew(self, leases: Sequence[KeyLease]) -> list[bool]:
         """Prolong leases, for each False where it ran out and others have taken the key. Raises redis.RedisError."""
@@ -86,11 +106,11 @@ class KeyLeases:
 
     def call_back(self, key_names: Sequence[str]) -> None:
         """Tell workers that have left these keys out that they can be used again. Raises redis.RedisError."""
+        if not key_names:
+            return
+        keys = [redis_keys.called_back(self._fleet, name) for name in key_names]
         with self._connect() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in key_names:
-                pipeline.set(redis_keys.called_back(self._fleet, name), "1", px=CALL_MS)
-            pipeline.execute()
+            Script(client, self._call_back)(keys, [CALL_MS])
 
     def called_back_s(self, key_names: Sequence[str]) -> dict[str, float]:
         """Those of the keys that workers were called back to, by how long ago (s). Raises redis.RedisError."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import cast
 
 import redis
@@ -18,7 +17,7 @@ from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.fleet_status import WorkerStatus, read_fleet_status
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.holds import Hold, Holds, KeyScopes, KeyState, pool_scope
-from keyfleet_workers.key_leases import KeyLeases
+from keyfleet_workers.key_return import call_back, find_models
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
 
@@ -168,14 +167,12 @@ class FleetView:
 
     def find_models(self, config: KeyConfig) -> int:
         """Let the key try all models again that it has lost; returns how many queues' there were."""
-        names = [QueueKeys(fleet, queue).lost for fleet, queue in self._queues]
-        return sum(cast(int, self.client.hdel(name, config.name)) for name in names)
+        return sum(find_models(self.client, fleet, config.name) for fleet in self.fleets)
 
     def call_back(self, key_names: Sequence[str]) -> None:
         """Have workers that left these keys out try them again at once."""
-        same_connections = partial(redis.Redis, connection_pool=self.client.connection_pool)
         for fleet in self.fleets:
-            KeyLeases(same_connections, fleet, lease_ms=1).call_back(key_names)
+            call_back(self.client, fleet, key_names, declare_flags=self.declare_flags)
 
     def _states(self, binding: KeyBinding) -> list[StateView]:
         hosts = {self.scopes(binding, host).way: host for host in self.hosts()}

@@ -10,19 +10,20 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging
 
 from keyfleet.broker import check_server, connect
-from keyfleet.broker_address import passwords_in
-from keyfleet.config import HIDDEN, Environment, KeyConfig, Settings
-from keyfleet.hidden_logs import hide_in_logs
+from keyfleet.config import Environment, KeyConfig, Settings
 from keyfleet_workers.binding import KeyBinding
 from keyfleet_workers.celery_app import build_app
 from keyfleet_workers.leaving import Leaver
+from keyfleet_workers.metrics import NO_METER, Meter
+from keyfleet_workers.worker_logs import log_without_secrets
 
-__all__ = ["WorkerOptions", "configure_logging", "end_with", "run_worker"]
+__all__ = ["WorkerOptions", "end_with", "run_worker"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +33,14 @@ class WorkerOptions:
     """What a worker process is started with, without any secret.
 
     `is_supervised`: it ends with its standard input, which its supervisor holds. `ends_when_set_aside`: it ends with
-    KEY_SET_ASIDE once its key can't be used for now.
+    KEY_SET_ASIDE once its key can't be used for now. Metrics are written into `metrics_directory`, if there is one.
     """
 
     settings: Settings
     broker_url: str = field(repr=False)
     is_supervised: bool = False
     ends_when_set_aside: bool = False
+    metrics_directory: Path | None = None
 
 
 def end_with(descriptor: int, end: Callable[[], object]) -> None:
@@ -63,7 +65,7 @@ def run_worker(key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
     with connect(options.broker_url) as client:
         check_server(client, options.broker_url)
     binding = KeyBinding.of(key, env, settings)
-    _log_without_secrets(settings.log_level, binding, options.broker_url)
+    log_without_secrets(settings, binding, options.broker_url)
     app = build_app(
         settings,
         binding,
@@ -71,6 +73,7 @@ def run_worker(key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
         leaver=leaver,
         is_supervised=options.is_supervised,
         ends_when_set_aside=options.ends_when_set_aside,
+        meter=_meter(key, options),
     )
     setup_logging.connect(_leave_logging_alone, weak=False)
     warnings.simplefilter("ignore", SecurityWarning)  # it is about root and pickle, and tickets are JSON only
@@ -86,31 +89,17 @@ def run_worker(key: KeyConfig, env: Environment, options: WorkerOptions) -> int:
     return leaver.code or int(worker.exitcode or 0)
 
 
-class _NoConsumerFilter(logging.Filter):
-    """Drops kombu's warning about a ticket that arrived for a queue just left alone: it goes back by itself."""
+def _meter(key: KeyConfig, options: WorkerOptions) -> Meter:
+    if options.metrics_directory is None:
+        return NO_METER
+    from keyfleet_workers.metrics.opening import meter_in  # brings prometheus_client, which not every worker needs
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "without consumers" not in record.getMessage()
+    try:
+        return meter_in(options.metrics_directory, key.name)
+    except OSError as error:
+        logger.warning("the worker of key %s serves no metrics (%s)", key.name, error.strerror)
+        return NO_METER
 
 
 def _leave_logging_alone(**_: object) -> None:
     """Celery sets up logging unless somebody answers this signal."""
-
-
-def _log_without_secrets(level: int, binding: KeyBinding, broker_url: str) -> None:
-    passwords = passwords_in(broker_url)
-
-    def hide(text: str) -> str:
-        for password in passwords:
-            text = text.replace(password, HIDDEN)
-        return binding.without_traces(text)
-
-    configure_logging(level)
-    hide_in_logs(hide)
-
-
-def configure_logging(level: int) -> None:
-    """Log to standard error, as supervisors and workers do."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s")
-    logging.getLogger("kombu.transport.virtual.base").addFilter(_NoConsumerFilter())
-    logging.getLogger("celery").setLevel(max(level, logging.WARNING))

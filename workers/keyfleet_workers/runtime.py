@@ -17,7 +17,6 @@ from celery import Celery
 from keyfleet.broker import ServerWatch, check_server, connect, syncs_always
 from keyfleet.clock import elapsed_s
 from keyfleet.config import Settings
-from keyfleet.jobs import forget_gone_callers, purge_abandoned
 from keyfleet.ledger import Transitions, model_of
 from keyfleet.ticket_message import REQUESTS_PER_TICKET
 from keyfleet.tickets import TicketOffice
@@ -46,12 +45,15 @@ from keyfleet_workers.lease_keeper import LeaseKeeper
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
 from keyfleet_workers.limiter.ramps import Ramps
+from keyfleet_workers.metrics import NO_METER, Meter
 from keyfleet_workers.model_lists import ModelLists
 from keyfleet_workers.notices import Notices
 from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.probing import KeyProbe, ask_freely
 from keyfleet_workers.provider import ProviderClient
 from keyfleet_workers.provider.client import ReadOnceEnvironment
+from keyfleet_workers.standing_meter import StandingMeter
+from keyfleet_workers.sweeping import sweep
 from keyfleet_workers.worker_status import WorkerStatus
 
 __all__ = ["MAX_CONCURRENCY", "WorkerRuntime"]
@@ -79,9 +81,11 @@ class WorkerRuntime:
         broker_url: str,
         *,
         on_set_aside: Callable[[], None] | None = None,
+        meter: Meter = NO_METER,
     ) -> None:
         """`on_set_aside` is called once the key can't be used for now; None where the worker waits with its key."""
         self._on_set_aside = on_set_aside
+        self._meter = meter
         self._settings = settings
         self._binding = binding
         self._broker_url = broker_url
@@ -139,6 +143,7 @@ class WorkerRuntime:
             stopping=self._stopping,
         ).start()
         self._is_started = True
+        self._meter.began(self.worker_id)
 
     def _make_housekeeping(self, client: redis.Redis, watch: ServerWatch, transitions: Transitions) -> Housekeeping:
         fleet = self._settings.fleet
@@ -178,9 +183,11 @@ class WorkerRuntime:
             models=ModelLists(
                 client, fleet, self._binding, self._provider, lambda: key_watch.state[0] is not KeyState.DISABLED
             ),
-            sweep=partial(_sweep, client, fleet, round(self._settings.outcome_ttl_s * 1000)),
+            sweep=partial(sweep, client, fleet, round(self._settings.outcome_ttl_s * 1000)),
             stopping=self._stopping,
             may_lose=self._may_lose,
+            meter=self._meter,
+            note_standing=StandingMeter(self._meter, self._slots, self._held, self._waits).note,
         )
 
     def _make_calls(self, client: redis.Redis, storage: ExactRedisStorage, transitions: Transitions) -> CallRunner:
@@ -209,6 +216,7 @@ class WorkerRuntime:
             learner=self._learner,
             outputs=self._outputs,
             streamed=StreamedCalls(binding, self._provider, self._pieces),
+            meter=self._meter,
         )
 
     def _served_models(self) -> list[str]:
@@ -241,19 +249,23 @@ class WorkerRuntime:
             put_back=self._issue,
             may_take=lambda: watch.is_settled,
             job_name=JobNames(client, self._settings.fleet).name_of,
+            meter=self._meter,
         )
         return ChunkRunner(parts)
 
-    def note_refused(self) -> None:
-        """A ticket was no ticket."""
+    def note_refused(self, queue: str = "") -> None:
+        """A ticket was no ticket, or stood where this key has no business."""
         self._calls.count("refused")
+        self._meter.ticket(queue, "refused")
 
     def run_chunk(self, queue: str, count: int, tell: Callable[[object], None]) -> ChunkEnd:
         """Serve one ticket, and `tell` what it is. One that stands where this key has no business is refused."""
         if not self._binding.serves(model_of(queue)):
-            self.note_refused()
+            self.note_refused(queue)
             return ChunkEnd(instead="refused")
-        return self._chunks.run(queue, count, tell)
+        end = self._chunks.run(queue, count, tell)
+        self._meter.ticket(queue, "served" if end.ends else end.instead.replace(" ", "_"))
+        return end
 
     def _hurry(self, queue: str) -> None:
         if self._binding.serves(model_of(queue)):
@@ -264,8 +276,10 @@ class WorkerRuntime:
 
         Each is a full one, so that whoever counts tickets knows how many requests they speak for.
         """
+        tickets = -(-count // REQUESTS_PER_TICKET)
+        self._meter.ticket(queue, "issued", tickets)
         try:
-            self._tickets.issue_for(queue, -(-count // REQUESTS_PER_TICKET) * REQUESTS_PER_TICKET)
+            self._tickets.issue_for(queue, tickets * REQUESTS_PER_TICKET)
         except Exception as error:
             logger.info("a ticket could not be sent (%s)", type(error).__name__)
 
@@ -273,6 +287,7 @@ class WorkerRuntime:
         """Take nothing more, hand back what is unsent, finish the calls under way; False if some are left over."""
         if not self._is_started:
             return True
+        self._meter.ends()
         self._calls.stopping.set()
         self._standing.wake_all()
         self.consumption.stop()
@@ -294,9 +309,3 @@ class WorkerRuntime:
                 self._transitions.forgive(queue, taken)
         except redis.RedisError as error:
             logger.info("the broker doesn't answer at the end (%s)", type(error).__name__)
-
-
-def _sweep(client: redis.Redis, fleet: str, older_than_ms: int) -> None:
-    """Remove what nobody waits for any more."""
-    forget_gone_callers(client, fleet)
-    purge_abandoned(client, fleet, older_than_ms)

@@ -50,6 +50,14 @@ class Watch(Protocol):
     def look(self, *, is_forced: bool = False) -> KeySource | None: ...
 
 
+class Beside(Protocol):
+    """A process beside the workers that is kept running, until all of them have ended."""
+
+    def look(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Supervisor:
     """Keeps as many workers for as many of `keys` as `assignment` wants.
@@ -66,6 +74,7 @@ class Supervisor:
     watch: Watch | None = None
     upkeep: LeaseUpkeep | None = None
     end_with_stdin: bool = False
+    beside: Beside | None = None
     restart_first_s: float = RESTART_FIRST_S
     shutdown_s: float = SHUTDOWN_S
     clock: Callable[[], float] = time.monotonic
@@ -85,11 +94,14 @@ class Supervisor:
         while not self._stops:
             self._follow_keys()
             self._look()
+            self._look_beside()
             if not self._match():
                 break
             self._keep_leases()
             self._wait()
         self._end_children()
+        if self.beside is not None:
+            self.beside.end()
         is_refused = any(self._refused.get(key.name) == key for key in self.keys)
         return CONFIGURATION_EXIT if is_refused else 0
 
@@ -140,6 +152,10 @@ class Supervisor:
             elif child.leave_by_s is not None and self.clock() > child.leave_by_s:
                 send_signal(child.pid, signal.SIGKILL)
 
+    def _look_beside(self) -> None:
+        if self.beside is not None:
+            self.beside.look()
+
     def _note_end(self, child: Child, code: int) -> None:
         lived_s = self.clock() - child.started_s
         if child.leave_by_s is not None:
@@ -185,7 +201,8 @@ class Supervisor:
         self._children.append(Child(key, lease, self.launcher.start(key), self.clock(), self.restart_first_s))
 
     def _drain(self, child: Child) -> None:
-        """Have a worker finish its calls and leave; its successor needn't wait for that."""
+        """Have a worker finish its calls and leave; its successor, here or elsewhere, needn't wait for that."""
+        child.lease = None
         if child.restart_due_s is not None:
             self._children.remove(child)
             return
@@ -214,6 +231,7 @@ class Supervisor:
                 told_at_once = True
                 self._end_at_once()
             self._look()
+            self._look_beside()
             self._keep_leases()
             time.sleep(0.02)
         self._keep_leases()

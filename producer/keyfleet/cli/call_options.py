@@ -98,6 +98,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("--progress/--no-progress", default=None, envvar="KEYFLEET_PROGRESS", help="Show progress."),
     options.log_level,
+    options.log_format,
     click.option(
         "--requests-per-minute",
         "--max_requests_per_minute",
@@ -116,8 +117,8 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 _SETTINGS = (
-    *("broker_url", "fleet", "use", "concurrency", "log_level", "max_attempts", "timeout_s", "timeout_attempts"),
-    *("give_up_after_s", "progress", "stop_early", "pack", "pack_inputs"),
+    *("broker_url", "fleet", "use", "concurrency", "log_level", "log_format", "max_attempts", "timeout_s"),
+    *("timeout_attempts", "give_up_after_s", "progress", "stop_early", "pack", "pack_inputs"),
 )
 
 _OF_A_RUN = ("use_local_workers", "encoding_name", "requests_per_minute", "tokens_per_minute")

@@ -11,13 +11,15 @@ import click
 
 from keyfleet.cli import options
 from keyfleet.cli.call_options import local_workers, max_attempts, timeout, token_encoding
+from keyfleet.cli.service_exits import exit_where_the_broker_is_away
 from keyfleet.config import Environment, Settings, parse_duration_s
 from keyfleet.config.notation import parse_size_bytes
 from keyfleet.errors import ConfigurationError
+from keyfleet.logs import formatter_of
 
 __all__ = ["gateway"]
 
-_SETTINGS = ("broker_url", "fleet", "use", "concurrency", "log_level", "max_attempts", "timeout_s")
+_SETTINGS = ("broker_url", "fleet", "use", "concurrency", "log_level", "log_format", "max_attempts", "timeout_s")
 
 
 def _body_bytes(text: str) -> int:
@@ -89,6 +91,7 @@ def _body_bytes(text: str) -> int:
 @local_workers
 @token_encoding
 @options.log_level
+@options.log_format
 def gateway(**given: Any) -> None:
     """Serve OpenAI's API, streaming included, with all keys of the fleet behind it.
 
@@ -99,14 +102,21 @@ def gateway(**given: Any) -> None:
       keyfleet gateway                                        for this machine alone
       keyfleet gateway --host 0.0.0.0 --api-key-file keys.txt for others, who send one of these keys
 
-    Exit codes: 0 after SIGTERM or Ctrl-C, 2 usage or configuration, 130 told twice to stop.
+    Exit codes: 0 after SIGTERM or Ctrl-C, 2 usage or configuration, 69 no broker answers at the start,
+    130 told twice to stop.
     """
     env = Environment.read()
     given = options.fill_from_dotenv(given, env)
     settings = Settings.from_environment(env).with_options(**{name: given[name] for name in _SETTINGS})
-    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("kombu").setLevel(max(settings.log_level, logging.WARNING))
+    _configure_logging(settings)
     sys.exit(_serve(given, settings, env))
+
+
+def _configure_logging(settings: Settings) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter_of(settings.log_format, "%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
+    logging.getLogger("kombu").setLevel(max(settings.log_level, logging.WARNING))
 
 
 def _serve(given: dict[str, Any], settings: Settings, env: Environment) -> int:
@@ -130,10 +140,11 @@ def _serve(given: dict[str, Any], settings: Settings, env: Environment) -> int:
         timeout_s=given["timeout_s"],
         encoding_name=given["encoding_name"],
     )
-    return serve_gateway(
-        fleet,
-        ApiKeys.find(given["api_key_files"], env),
-        given["host"],
-        given["port"],
-        GatewayTerms(**{name: given[name] for name in terms if given[name] is not None}),
-    )
+    with exit_where_the_broker_is_away():
+        return serve_gateway(
+            fleet,
+            ApiKeys.find(given["api_key_files"], env),
+            given["host"],
+            given["port"],
+            GatewayTerms(**{name: given[name] for name in terms if given[name] is not None}),
+        )

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import click
 
 from keyfleet.config import Environment, check_broker_url, check_fleet, parse_log_level, parse_percentage
+from keyfleet.logs import parse_log_format
 
-__all__ = ["broker", "concurrency", "fill_from_dotenv", "fleet", "keys", "log_level", "parsed", "use"]
+__all__ = ["broker", "concurrency", "fill_from_dotenv", "fleet", "keys", "log_format", "log_level", "parsed", "use"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,4 +88,12 @@ log_level = click.option(
     envvar="KEYFLEET_LOG_LEVEL",
     callback=parsed(parse_log_level),
     help="debug, info, warning or error, or a number as Python's logging has it.",
+)
+
+log_format = click.option(
+    "--log-format",
+    metavar="FORMAT",
+    envvar="KEYFLEET_LOG_FORMAT",
+    callback=parsed(parse_log_format),
+    help="text, or json: one document a line (default: text).",
 )

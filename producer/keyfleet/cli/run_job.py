@@ -18,6 +18,7 @@ from keyfleet.batch.job import NothingToDo
 from keyfleet.batch.parse import LineParser
 from keyfleet.config import DEFAULT_BASE_URLS, Environment, KeySource, Settings, find_keys
 from keyfleet.errors import ConfigurationError
+from keyfleet.logs import formatter_of
 from keyfleet.running import RunOptions, RunSession
 from keyfleet.running.progress import PlainProgress, TerminalProgress
 from keyfleet.running.quota_shares import QuotaShares
@@ -33,7 +34,7 @@ def run_job(run_options: RunOptions, settings: Settings, env: Environment, *, na
     `names_output=False` suits an output that will not be kept.
     """
     console = Console(stderr=True)
-    _configure_logging(console, settings.log_level)
+    _configure_logging(console, settings)
     LineParser("bare", run_options.url).close()  # a wrong --url is refused before any file is begun
     source = _find_keys(run_options, settings, env)
     session = RunSession(run_options, settings, env, source)
@@ -157,10 +158,10 @@ def _say_nothing_to_do(console: Console, done: NothingToDo) -> int:
     return done.exit_code
 
 
-def _configure_logging(console: Console, level: int) -> None:
+def _configure_logging(console: Console, settings: Settings) -> None:
     handler: logging.Handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    if console.is_terminal:
+    handler.setFormatter(formatter_of(settings.log_format, "%(levelname)s %(name)s: %(message)s"))
+    if console.is_terminal and settings.log_format == "text":
         handler = RichHandler(console=console, show_path=False, markup=False)
-    logging.basicConfig(level=level, handlers=[handler])
-    logging.getLogger("kombu").setLevel(max(level, logging.WARNING))
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
+    logging.getLogger("kombu").setLevel(max(settings.log_level, logging.WARNING))

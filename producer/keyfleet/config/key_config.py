@@ -55,30 +55,46 @@ class KeyConfig:
     `group` None: the key shares its limits with no other name. `group_settings`: the limits of the whole group,
     within which the key's own are its project's; None: the key's limits are the group's. `models` maps names and
     patterns of models to their settings, in the file's order; empty: the key serves any model, under `limits`, or
-    under learned ones where that is None. `headroom` is the share (0 to below 1) of every limit that is left to
-    others. `refunds` says whether the provider gives back what a request reserved and didn't use; None: as REFUNDS
-    has it for the provider. `api_version` is Azure's. `timeout_s` and `concurrency` None: as the settings say.
-    `workers` is how many processes serve the key on a host. `line_number` is where the key stands in its file.
+    under learned ones where that is None. `headroom` is from 0 to below 1. `refunds` None: as REFUNDS has it for the
+    provider. `timeout_s` and `concurrency` None: as the settings say. `line_number` is where the key stands in its
+    file. What stands under a field goes into `docs/configuration.md`.
     """
 
     name: str
+    """What everybody sees of the key."""
     api_key: SecretReference
+    """Where its secret is."""
     group: str | None = None
+    """Keys of one organisation: they share its limits, and are out of credit together (default: alone)."""
     proxy: ProxyUrl | None = None
+    """The way to the provider (default: that of the environment)."""
     provider: Provider = "openai"
+    """Whose interface it is; `compatible` is any other server that speaks OpenAI's."""
     base_url: str = DEFAULT_BASE_URLS["openai"]
+    """The provider's address (default: OpenAI's or Anthropic's; others need it)."""
     organization: str | None = None
+    """Sent as `OpenAI-Organization` (default: none)."""
     project: str | None = None
+    """Sent as `OpenAI-Project`; within a group that stands under `groups` it also tells pools apart (default:
+    none)."""
     headers: Mapping[str, SecretReference] = field(default_factory=dict, hash=False)
+    """More headers, by name, with secrets as at `api_key` (default: none)."""
     timeout_s: float | None = None
+    """Longest silence of the provider in a call (default: `KEYFLEET_TIMEOUT`)."""
     concurrency: int | None = None
+    """Most calls under way (default: `KEYFLEET_CONCURRENCY`)."""
     workers: int = 1
+    """How many processes serve it on a host."""
     headroom: float = 0.0
+    """The share of every limit that is left to others."""
     models: Mapping[str, ModelSettings] = field(default_factory=dict, hash=False)
+    """The models it serves, and their limits (default: any model)."""
     limits: ModelLimits | None = None
     group_settings: GroupSettings | None = None
     api_version: str | None = None
+    """Azure's, for a `base_url` without `/openai/v1` (default: `2024-10-21`)."""
     refunds: bool | None = None
+    """Whether the provider gives back what a request reserved and didn't use (default: `anthropic` yes, others no)."""
     line_number: int | None = field(default=None, compare=False, repr=False)
 
     @property

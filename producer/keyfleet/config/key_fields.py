@@ -182,7 +182,10 @@ def _parse_headroom(text: str) -> float:
     """The share that is left to others; unlike other percentages it may be 0, and must not be all."""
     if text.strip() in ("0", "0%"):
         return 0.0
-    share = parse_percentage(text)
+    try:
+        share = parse_percentage(text)
+    except ValueError:
+        share = 1.0
     if share >= 1:
-        raise ValueError("expected less than 100%, since nothing would be left for this fleet")
+        raise ValueError("expected a percentage such as 30% or 0.3, from 0 to less than 100%")
     return share

@@ -9,8 +9,6 @@ group that stands under `groups` are its organisation's, and a key's own limits 
 from __future__ import annotations
 
 import logging
-import os
-import stat
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 from yaml.nodes import MappingNode, Node, SequenceNode
 
 from keyfleet.config.environment import Environment
+from keyfleet.config.file_access import others_may_read
 from keyfleet.config.key_config import DEFAULT_BASE_URLS, KeyConfig
 from keyfleet.config.key_fields import KEY_FIELDS, OWN_FIELDS, FieldReader
 from keyfleet.config.limit_fields import LIMIT_FIELDS, over_defaults, read_limits
@@ -42,7 +41,7 @@ def load_keys_file(path: Path, env: Environment) -> tuple[KeyConfig, ...]:
     document = YamlDocument.read(path)
     keys = _keys(document, env)
     _check_names(document, keys)
-    if any(key.api_key.is_literal for key in keys) and _is_readable_by_others(path):
+    if any(key.api_key.is_literal for key in keys) and others_may_read(path):
         logger.warning("%s holds API keys and others on this machine may read it: chmod 600 %s", path, path)
     return keys
 
@@ -137,7 +136,3 @@ def _check_names(document: YamlDocument, keys: Iterable[KeyConfig]) -> None:
             message = f"the name {key.name} is taken by the key in line {first_lines[key.name]}"
             raise KeysFileError(message, path=document.path, line_number=key.line_number)
         first_lines[key.name] = key.line_number
-
-
-def _is_readable_by_others(path: Path) -> bool:
-    return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))

@@ -20,14 +20,17 @@ PoolLevel = Literal["group", "own"]
 class ModelSettings:
     """What stands at one name or pattern of models.
 
-    `alias` is the model's name at the provider (Azure: its deployment), None: the same name. `family` names the pool
-    that all entries of this family share; None: the entry is a pool of its own. Entries of one family have the same
-    `limits`, also where the file gives them at one of them only.
+    `alias` None: the same name. `family` None: the entry is a pool of its own. Entries of one family have the same
+    `limits`, also where the file gives them at one of them only. What stands under a field goes into
+    `docs/configuration.md`.
     """
 
     limits: ModelLimits = field(default_factory=ModelLimits)
     alias: str | None = None
+    """The model's name at the provider: an Azure deployment, `openai/gpt-4o` at OpenRouter (default: the same
+    name)."""
     family: str | None = None
+    """Entries of one family are one pool; give its limits at one of them, or the same at all (default: none)."""
 
 
 @dataclass(frozen=True, slots=True)

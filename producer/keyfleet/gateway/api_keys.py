@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import os
 import re
-import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from keyfleet.config import Environment
+from keyfleet.config.file_access import others_may_read
 from keyfleet.errors import ConfigurationError
 
 __all__ = ["VARIABLE", "ApiKeys"]
@@ -72,7 +71,7 @@ def _keys_of(path: Path) -> list[str]:
     setting = "--api-key-file"
     try:
         text = path.read_text(encoding="utf-8-sig")
-        is_open = os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+        is_open = others_may_read(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
         raise ConfigurationError(f"{setting}: {path} can't be read ({reason})", setting=setting) from None

@@ -17,7 +17,8 @@ def pause_job(client: redis.Redis, fleet: str, job_id: str, *, declare_flags: bo
 
     What is accepted, fails or is handed back later stays where it is too: workers look at the mark (`take.lua`).
     """
-    client.sadd(redis_keys.paused(fleet), job_id)
+    mark = load_source((LUA_PACKAGE, "mark_paused.lua"), declare_flags=declare_flags)
+    Script(client, mark)([redis_keys.paused(fleet)], [job_id])
     return _move(client, fleet, job_id, pauses=True, declare_flags=declare_flags)
 
 

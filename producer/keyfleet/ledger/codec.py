@@ -56,6 +56,7 @@ class Taken:
     """A request as a worker holds it: with its fencing token and the attempts that failed so far.
 
     `pack` names what one call may carry together with it, as `contract.Request` has it; `streams`, likewise.
+    `accepted_ms` is when it was accepted, by the server's clock; 0 where that isn't known.
     """
 
     key: str
@@ -71,6 +72,7 @@ class Taken:
     pack: str = ""
     streams: bool = False
     cost_images: int = 0
+    accepted_ms: int = 0
 
     @property
     def cost(self) -> Cost:
@@ -108,7 +110,9 @@ def encode_record(request: Request, options: JobOptions) -> bytes:
     return _dump(header).encode() + b"\n" + request.body
 
 
-def decode_record(key: str, token: str, cost: Cost, record: bytes, attempts: bytes, pack: bytes = NO_PACK) -> Taken:
+def decode_record(
+    key: str, token: str, cost: Cost, record: bytes, attempts: bytes, pack: bytes = NO_PACK, accepted_ms: int = 0
+) -> Taken:
     """A request as `take` handed it out. Raises MalformedEntry, which shows nothing of it."""
     header_text, newline, body = record.partition(b"\n")
     header = Fields.of_text(header_text)
@@ -129,6 +133,7 @@ def decode_record(key: str, token: str, cost: Cost, record: bytes, attempts: byt
         "" if pack == NO_PACK else pack.decode(errors="replace"),
         header.get("streams") is True,
         cost.images,
+        accepted_ms,
     )
 
 

@@ -57,7 +57,11 @@ class Backend:
         workers = self.workers = LocalWorkers(log_path, shutdown_s=settings.shutdown_timeout_s)
         stack.callback(lambda: workers.stop(at_once=ends_at_once()))
         inherit = [self.server.lock_descriptor] if self.server else []
-        own = {"KEYFLEET_BROKER_URL": self.url, "KEYFLEET_GUARD_MS": str(settings.guard_ms)}
+        own = {
+            "KEYFLEET_BROKER_URL": self.url,
+            "KEYFLEET_BROKER_PASSWORD_FILE": "",  # the address has the password, if there is one
+            "KEYFLEET_GUARD_MS": str(settings.guard_ms),
+        }
         workers.start(arguments, {**own, **environment}, inherit)
 
 
@@ -69,7 +73,7 @@ def open_backend(settings: Settings, embedded_fleet: str, stack: ExitStack) -> B
     server: EmbeddedServer | None = None
     if settings.broker_url is None:
         server = stack.enter_context(EmbeddedServer(settings.state_dir))
-        settings = replace(settings, broker_url=server.url, fleet=embedded_fleet)
+        settings = replace(settings, broker_url=server.url, broker_password_path=None, fleet=embedded_fleet)
     url = settings.broker_url or ""
     with connect(url) as client:
         check_server(client, url)
@@ -89,7 +93,7 @@ def worker_arguments(
     """The options of workers that are started here. They hold no secret: a broker's address travels in the
     environment."""
     arguments = ["--fleet", settings.fleet, "--use", f"{settings.use * 100:.6g}%"]
-    arguments += ["--log-level", str(max(settings.log_level, logging.INFO))]
+    arguments += ["--log-level", str(max(settings.log_level, logging.INFO)), "--log-format", settings.log_format]
     given: dict[str, object] = {
         "--concurrency": concurrency_per_key(settings, source),
         "--keys": source.path if source is not None else None,

@@ -15,6 +15,8 @@ __all__ = ["blocked_models", "key_trouble", "known_workers"]
 MOST_KEYS = 8
 """Keys that are named one by one."""
 
+OTHER_MODELS = "doesn't serve this model"
+
 LONG_WAIT_S = 180.0
 """A key that must wait for longer can't serve a model now; limits of a minute never take so long (s)."""
 
@@ -49,9 +51,14 @@ def _sentence(workers: Sequence[WorkerStatus], queue: str, configured: Sequence[
         reasons[worker.key_name] = reason
     for name in configured:
         reasons.setdefault(name, "no worker serves it now")
+    others = [name for name, reason in reasons.items() if reason == OTHER_MODELS]
+    if len(others) > 1:  # nothing is wrong with those: they are counted, and the rest is named
+        reasons = {name: reason for name, reason in reasons.items() if name not in others}
     shown = [f"{name} {reason}" for name, reason in sorted(reasons.items())[:MOST_KEYS]]
     if len(reasons) > MOST_KEYS:
         shown.append(f"and {len(reasons) - MOST_KEYS} more")
+    if len(others) > 1:
+        shown.append(f"{len(others)} {'other keys' if reasons else 'keys'} don't serve this model")
     return f"no key can serve {model_of(queue)} now: {'; '.join(shown)}. It goes on by itself when one can"
 
 
@@ -59,7 +66,7 @@ def _why_not(worker: WorkerStatus, queue: str) -> str | None:
     """Why a worker's key can't serve `queue` now; None where it can, or where that isn't known yet."""
     standing = worker.standings.get(queue)
     if standing == "other":
-        return "doesn't serve this model"
+        return OTHER_MODELS
     if standing == "lost":
         return "was told that it can't use this model"
     if worker.key.state == "ready":

@@ -86,6 +86,25 @@ def test_a_worker_that_slept_longer_than_its_lease_leaves_its_key_to_whoever_too
         wait_until(lambda: children_of(sleeper.pid), "it serves again once the key is free")
 
 
+def test_hosts_that_share_the_keys_out_serve_all_of_them_and_take_over_from_one_that_died(
+    place: Place, start_sim: StartSim, broker: ServerProcess
+) -> None:
+    place.settings["KEYFLEET_LEASE_S"] = "2"
+    keys = [sim_key(name) for name in "abcd"]
+    place.write_keys(start_sim(SimConfig(keys=tuple(keys))), keys)
+    one = place.start("worker", "--share", "--broker", broker.url)
+    with broker.client() as client:
+        wait_until(lambda: len(children_of(one.pid)) == 4, "one host serves all keys")
+        other = place.start("worker", "--share", "--broker", broker.url)
+        wait_until(lambda: [len(children_of(host.pid)) for host in (one, other)] == [2, 2], "each serves its half")
+        assert holders(client, *"abcd") == [1] * 4
+        write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(1, LINES + 1)])
+        assert place.run("run", "in.jsonl", "--broker", broker.url, "--no-workers").code == 0
+        kill_tree(other.pid)
+        wait_until(lambda: len(children_of(one.pid)) == 4, "the one that is left serves all again", timeout_s=20)
+        wait_until(lambda: served(client) == list("abcd"), "they say so")
+
+
 def test_a_worker_whose_key_is_revoked_takes_another_and_the_job_ends(
     place: Place, start_sim: StartSim, broker: ServerProcess
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 
+from keyfleet.cli.service_exits import BROKER_AWAY_EXIT
 from keyfleet.running.fleet_status import read_fleet_status
 from keyfleet.sim import SimConfig
 from support import (
@@ -59,7 +60,7 @@ def test_workers_end_with_a_supervisor_that_was_killed(
 def test_a_worker_that_finds_no_broker_says_so_and_ends(place: Place, start_sim: StartSim) -> None:
     place.write_keys(start_sim(SimConfig(keys=KEYS)), KEYS)
     done = place.run("worker", "--broker", "redis://127.0.0.1:9")
-    assert done.code == 2
+    assert done.code == BROKER_AWAY_EXIT
     assert done.said("the broker at redis://127.0.0.1:9 can't be used")
 
 

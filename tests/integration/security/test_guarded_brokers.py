@@ -27,12 +27,13 @@ def port(broker: ServerProcess) -> Iterator[int]:
     forwarder.close()
 
 
-def run_job(place: Place, start_sim: StartSim, url: str) -> None:
+def run_job(place: Place, start_sim: StartSim, url: str, **settings: str) -> None:
     """A whole job with workers of its own, all through the broker at `url`."""
     key = sim_key("one")
     sim = start_sim(SimConfig(keys=(key,)))
     place.write_keys(sim, (key,))
     write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(LINES)])
+    place.settings.update(settings)
     command = place.run("run", "in.jsonl", "--workers", KEYFLEET_BROKER_URL=url)
     assert command.code == 0, command.stderr
     assert lines_answered(place.directory / "in_results.jsonl") == dict.fromkeys(range(LINES), 1)
@@ -42,6 +43,16 @@ def test_a_job_runs_behind_a_password(place: Place, start_sim: StartSim, broker:
     with broker.client() as client:
         client.config_set("requirepass", PASSWORD)
     run_job(place, start_sim, f"redis://:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/3")
+
+
+def test_a_job_runs_behind_a_password_that_only_a_file_holds(
+    place: Place, start_sim: StartSim, broker: ServerProcess, port: int
+) -> None:
+    with broker.client() as client:
+        client.config_set("requirepass", PASSWORD)
+    path = place.directory / "broker-password"
+    path.write_text(PASSWORD)
+    run_job(place, start_sim, f"redis://127.0.0.1:{port}/0", KEYFLEET_BROKER_PASSWORD_FILE=str(path))
 
 
 def test_a_job_runs_as_an_acl_user(place: Place, start_sim: StartSim, broker: ServerProcess, port: int) -> None:

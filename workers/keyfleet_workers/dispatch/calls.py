@@ -26,6 +26,7 @@ from keyfleet_workers.dispatch.slots import CallSlots
 from keyfleet_workers.dispatch.streamed_calls import StreamedCalls
 from keyfleet_workers.dispatch.taker import Grant
 from keyfleet_workers.limit_learning import LimitLearner
+from keyfleet_workers.metrics import NO_METER, Meter
 from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.provider import (
     Answer,
@@ -64,6 +65,7 @@ class CallRunner:
         learner: LimitLearner,
         outputs: OutputMeans,
         streamed: StreamedCalls,
+        meter: Meter = NO_METER,
     ) -> None:
         self._binding = binding
         self._via_proxy = binding.proxy_url is not None
@@ -76,6 +78,7 @@ class CallRunner:
         self._learner = learner
         self._outputs = outputs
         self._streamed = streamed
+        self._meter = meter
         self.in_flight = CallsInFlight()
         self.health = health
         self.stopping = threading.Event()
@@ -102,23 +105,24 @@ class CallRunner:
             )
             how = self._conclusions.hand_back(queue, pack)
         finally:
-            self._end(queue, pack, counts, how)
+            self._end(queue, pack, grant, counts, how)
 
     def give_back(self, queue: str, pack: Pack, grant: Grant, counts: ChunkCounts) -> None:
         """What `run` does with requests that are not to be sent, for those that no thread will run."""
         self._charges.refund(grant, pack)
-        self._end(queue, pack, counts, self._conclusions.hand_back(queue, pack))
+        self._end(queue, pack, grant, counts, self._conclusions.hand_back(queue, pack))
 
     def count(self, how: str, requests: int = 1) -> None:
         """So many more requests ended in this way."""
         with self._totals_lock:
             self.totals[how] += requests
 
-    def _end(self, queue: str, pack: Pack, counts: ChunkCounts, how: str) -> None:
+    def _end(self, queue: str, pack: Pack, grant: Grant, counts: ChunkCounts, how: str) -> None:
         for taken in pack.members:
             self._held.drop(queue, taken.key, taken.token)
         self._slots.release()
         self.count(how, 1 if how == VerdictKind.RATE_LIMITED.value else len(pack.members))  # of these calls count
+        self._meter.ended(queue, how, len(pack.members), grant.ages_s(pack.members))
         counts.end(how, len(pack.members), pack.first.key)
 
     def _run(self, queue: str, pack: Pack, grant: Grant, counts: ChunkCounts) -> str:
@@ -175,7 +179,7 @@ class CallRunner:
             )
         except CallFailed as error:
             verdict = classify_failure(error.failure, str(error))
-            self._count_call(verdict)
+            self._count_call(queue, pack, verdict, elapsed_s() - began_s, counts)
             self._settle(grant, pack, error.written_s or began_s, verdict, has_begun=ongoing.has_begun)
             return verdict, None
         self._slots.note_latency(answer.finished_s - began_s)
@@ -188,19 +192,19 @@ class CallRunner:
         verdict = self._with_limit(verdict, pack)
         if not ongoing.has_begun:
             self._note_limits(grant, answer, now_s, is_success=not is_error)
-        counts.add_tokens(self._count_call(verdict))
+        self._count_call(queue, pack, verdict, answer.finished_s - began_s, counts)
         self._settle(grant, pack, _admitted_s(answer), verdict, has_begun=ongoing.has_begun)
         return verdict, answer
 
-    def _count_call(self, verdict: Verdict) -> int:
-        """Returns the tokens that its answer reports."""
+    def _count_call(self, queue: str, pack: Pack, verdict: Verdict, took_s: float, counts: ChunkCounts) -> None:
         tokens = tokens_used(verdict.document) or 0
         with self._totals_lock:
             self.sent += 1
             self.tokens += tokens
             if verdict.kind is not VerdictKind.SUCCESS:
                 self.errors[verdict.kind.value] += 1
-        return tokens
+        counts.add_call(tokens, took_s)
+        self._meter.called(queue, verdict.kind.value, took_s, tokens, pack.cost.tokens)
 
     def _note_limits(self, grant: Grant, answer: Answer, now_s: float, *, is_success: bool) -> None:
         reports = limit_reports(self._binding.provider, answer.headers, now_s=now_s)

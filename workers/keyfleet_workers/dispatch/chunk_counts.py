@@ -18,6 +18,8 @@ class ChunkCounts:
         self._begun: set[str] = set()
         self.ends: Counter[str] = Counter()
         self.tokens = 0
+        self.provider_s = 0.0
+        """The time of all calls together, in which several are under way at once (s)."""
 
     def begin(self) -> None:
         with self._condition:
@@ -42,10 +44,11 @@ class ChunkCounts:
         with self._condition:
             self.ends[how] += requests
 
-    def add_tokens(self, tokens: int) -> None:
-        """An answer reports so many."""
+    def add_call(self, tokens: int, took_s: float) -> None:
+        """A call took so long, and its answer reports so many tokens."""
         with self._condition:
             self.tokens += tokens
+            self.provider_s += took_s
 
     def _tell(self) -> None:
         """Waking the chunk's thread for each call would cost as much as a round trip."""

@@ -142,19 +142,26 @@ class ChunkReport:
         self._key_name = key_name
         self._tell = tell
         self._began_s = elapsed_s()
+        self._waited_ms = 0
 
     def note(self, result: TakeResult) -> None:
         """Something was taken; some of it may have ended at once, without a call."""
         failed = len(result.impossible) + len(result.expired) + len(result.malformed)
         taken = (*result.taken, *result.impossible, *result.expired, *result.dropped)
         self._content.add(one.key for one in taken)
+        oldest_ms = min((one.accepted_ms for one in taken if one.accepted_ms), default=result.grant.granted_ms)
+        self._waited_ms = max(self._waited_ms, result.grant.granted_ms - oldest_ms)
         self.counts.add(_FAILED, failed)
         self.counts.add("stopped", len(result.dropped))
         if taken:
             self._tell(self._content)
 
     def end(self) -> ChunkEnd:
-        """All of it has ended; it is logged."""
+        """All of it has ended; it is logged.
+
+        In the log `waited_s` is how long the one that waited longest had been accepted when it was taken, and
+        `provider_s` the time of all calls together.
+        """
         end = ChunkEnd({how: count for how, count in self.counts.ends.items() if count}, self.counts.tokens)
         if end.ends and logger.isEnabledFor(logging.INFO):
             fields = {
@@ -164,6 +171,8 @@ class ChunkReport:
                 **self._content.fields(),
                 "ends": dict(end.ends),
                 "tokens": end.tokens,
+                "waited_s": self._waited_ms / 1000,
+                "provider_s": round(self.counts.provider_s, 3),
                 "duration_s": round(elapsed_s() - self._began_s, 3),
             }
             logger.info("chunk of %s: %s", self._content, end, extra={"fields": fields})

@@ -20,23 +20,23 @@ MALFORMED_ENTRY = "malformed_entry"
 MalformedRow = tuple[str, str, str]
 """(request, fencing token, what is wrong) of a leased request that can't be read."""
 
-ROW_FIELDS = 8
+ROW_FIELDS = 9
 
 
 def decode_packs(rows: Sequence[Any]) -> tuple[tuple[Pack, ...], tuple[MalformedRow, ...]]:
     """What `take.lua` leased: request, token, cost_tokens (-1: its place can't be read), cost_images, record, attempts,
-    pack and the number of its call, by turns; the requests of one call together.
+    pack, the number of its call and accepted_ms, by turns; the requests of one call together.
 
     A name that is no text keeps its bytes as surrogates, which `Transitions` turns back.
     """
     calls: dict[int, list[Taken]] = {}
     malformed: list[MalformedRow] = []
     for at in range(0, len(rows), ROW_FIELDS):
-        name, token, cost_tokens, cost_images, record, attempts, pack, call = rows[at : at + ROW_FIELDS]
+        name, token, cost_tokens, cost_images, record, attempts, pack, call, accepted_ms = rows[at : at + ROW_FIELDS]
         key, lease = (text.decode(errors="surrogateescape") for text in (name, token))
         try:
             cost = Cost(int(cost_tokens), int(cost_images))
-            taken = decode_record(key, lease, cost, record, attempts, pack)
+            taken = decode_record(key, lease, cost, record, attempts, pack, int(accepted_ms))
         except MalformedEntry as error:
             malformed.append((key, lease, str(error)))
         else:

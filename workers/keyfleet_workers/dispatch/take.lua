@@ -31,7 +31,8 @@
 -- Returns     {now_ms, wait_ms, limit, hold, ready_left, taken, impossible, expired, dropped, standings}
 --             wait_ms: until the first request left over may start here (0: none is left, or only `most` stopped it)
 --             limit (from 1) or hold (as it stands, '' for none): what imposes the wait
---             taken: id, token, cost_tokens, cost_images, record, attempts, pack, number of its call (from 1), ...
+--             taken: id, token, cost_tokens, cost_images, record, attempts, pack, number of its call (from 1),
+--             accepted_ms (0 where its place can't be read), ...
 --             impossible: the same with a call of 0; leased to the caller to be failed; a cost of -1 stands for a place
 --             that can't be read
 --             expired: the same of those that are too late to be started
@@ -192,7 +193,7 @@ local function consider(request)
     hopeless[#hopeless + 1] = {request = request, tokens = -1, images = 0}
     return false
   end
-  local entry = {request = request, tokens = tokens, images = images, pack = pack}
+  local entry = {request = request, tokens = tokens, images = images, pack = pack, accepted_ms = accepted_ms}
   if deadline_ms > 0 and now_ms >= deadline_ms then
     expired[#expired + 1] = entry
     return false
@@ -268,7 +269,7 @@ local function lease(list)
       append(ends, until_ms, request)
       append(tokens, request, token)
       append(rows, request, token, entry.tokens, entry.images, records[index], attempts[index] or '', entry.pack or '-',
-        entry.call or 0)
+        entry.call or 0, milliseconds(entry.accepted_ms or 0))
     else -- a name without a request
       forget(request)
     end

@@ -68,6 +68,11 @@ class Grant:
         """The server's time (ms) at `at_s` of the monotonic clock, late by at most one round trip."""
         return self.granted_ms + max(0, round((at_s - self.asked_s) * 1000))
 
+    def ages_s(self, requests: Sequence[Taken]) -> list[float]:
+        """How long ago those of the requests were accepted of which that is known (s)."""
+        now_ms = self.server_ms(elapsed_s())
+        return [(now_ms - taken.accepted_ms) / 1000 for taken in requests if taken.accepted_ms]
+
 
 @dataclass(frozen=True, slots=True)
 class TakeResult:

@@ -27,6 +27,7 @@ from keyfleet_workers.dispatch.standing import Standing
 from keyfleet_workers.dispatch.taker import MOST_REQUESTS, Grant, Taker, TakeResult
 from keyfleet_workers.dispatch.waits import Waits
 from keyfleet_workers.limiter import Settlement
+from keyfleet_workers.metrics import NO_METER, Meter
 from keyfleet_workers.quota_pools import Quota
 
 __all__ = ["ChunkParts", "QueueControl", "Taking"]
@@ -51,6 +52,9 @@ OTHERS_FIRST_S = 0.5
 
 NOTHING_FITS_MS = 1000
 """Pause where all that is ready is too large for this key (ms)."""
+
+FIRST_ANSWER = ("waiting for a first answer", "first_answer")
+"""The reason, and its class."""
 
 AWAY_MS = 500
 """Pause where the server doesn't answer (ms)."""
@@ -89,6 +93,7 @@ class ChunkParts:
     put_back: Callable[[str, int], None]
     may_take: Callable[[], bool]
     job_name: Callable[[str], str]
+    meter: Meter = NO_METER
 
     def quota(self, queue: str) -> Quota:
         """What a queue's requests take from."""
@@ -118,7 +123,7 @@ class Taking:
                 health = self.parts.calls.health
                 is_cautious = health.is_cautious(self.quota)
                 if is_cautious and not health.may_be_first(self.quota):
-                    self._leave_to_others(left, "waiting for a first answer", OTHERS_FIRST_S)
+                    self._leave_to_others(left, *FIRST_ANSWER, OTHERS_FIRST_S)
                     return
                 got = self._slots_for(1 if is_cautious else left)
                 if not got:
@@ -153,7 +158,7 @@ class Taking:
         got = 0 if is_unfit else self._free_slots()
         result = self._take(got, most_inputs=self._most_inputs()) if got else None
         if result is not None and result.wait_ms:
-            self._leave_to_others(0, _reason(result), result.wait_ms / 1000)
+            self._leave_to_others(0, *_reason(result), result.wait_ms / 1000)
 
     def _most_inputs(self) -> int:
         return MOST_REQUESTS if self.parts.calls.shares(self.queue) else 1
@@ -163,7 +168,7 @@ class Taking:
 
     def _wait_for_answer(self, left: int) -> None:
         """What the call brings decides how to go on; meanwhile others may have the ticket."""
-        self._leave_to_others(left, "waiting for a first answer", FIRST_ANSWER_S)
+        self._leave_to_others(left, *FIRST_ANSWER, FIRST_ANSWER_S)
         self.report.counts.wait_for_answers()
         self.parts.waits.end(self.queue)
         self.parts.control.resume(self.queue)
@@ -174,7 +179,7 @@ class Taking:
         got = slots.acquire(most, BRIEF_S)
         if got:
             return got
-        self._leave_to_others(most, "concurrency", STANDING_S)
+        self._leave_to_others(most, "concurrency", "concurrency", STANDING_S)
         got = slots.acquire(most, STANDING_S)
         if got:
             self.parts.control.resume(self.queue)
@@ -208,15 +213,15 @@ class Taking:
                 return True
             wait_ms = NOTHING_FITS_MS
         wait_s = wait_ms / 1000
-        self._leave_to_others(left, _reason(result), wait_s)
+        self._leave_to_others(left, *_reason(result), wait_s)
         if wait_s > STANDING_S:
             return False
         return not self.parts.standing.wait(self.queue, wait_s)
 
-    def _leave_to_others(self, left: int, reason: str, wait_s: float) -> None:
+    def _leave_to_others(self, left: int, reason: str, reason_class: str, wait_s: float) -> None:
         self._return_ticket(left)
         self.parts.control.pause(self.queue, wait_s)
-        self.parts.waits.note(self.queue, reason, wait_s)
+        self.parts.waits.note(self.queue, reason, wait_s, reason_class)
 
     def _return_ticket(self, left: int) -> None:
         if self.has_ticket and left > 0:
@@ -238,6 +243,8 @@ class Taking:
         ended = [(taken, too_large(taken)) for taken in result.impossible]
         ended += [(taken, too_late(taken)) for taken in result.expired]
         ended += [(taken, unwanted(taken)) for taken in result.dropped]
+        parts.meter.ended(queue, "failed", len(result.impossible) + len(result.expired) + len(result.malformed))
+        parts.meter.ended(queue, "stopped", len(result.dropped))
         for taken, outcome in ended:
             parts.delivery.put(queue, Finish(taken.key, taken.token, outcome), taken.record)
             parts.held.drop(queue, taken.key, taken.token)
@@ -253,7 +260,10 @@ class Taking:
         self.parts.delivery.note_grant(Settle(grant.quota.limits, again))
 
 
-def _reason(result: TakeResult) -> str:
+def _reason(result: TakeResult) -> tuple[str, str]:
+    """Why it waits, in words, and the class of that."""
     if result.hold:
-        return result.hold.describe()
-    return result.limit.describe() if result.limit else TOO_LARGE_FOR_KEY
+        return result.hold.describe(), result.hold.state.value
+    if result.limit:
+        return result.limit.describe(), f"limit_{result.limit.unit}"
+    return TOO_LARGE_FOR_KEY, "too_large"

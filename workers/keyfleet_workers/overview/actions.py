@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import cast
-
 import redis
 
 from keyfleet import redis_keys
 from keyfleet.errors import KeyfleetError
-from keyfleet.jobs.listing import queue_names
-from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.fleet_status import read_fleet_status
 from keyfleet_workers.asked_probe import PROBE_WISH_MS
 from keyfleet_workers.holds import Holds, KeyState
-from keyfleet_workers.key_leases import KeyLeases
+from keyfleet_workers.key_return import call_back, find_models
 from keyfleet_workers.overview.facts import KeyFacts, read_facts
 
 __all__ = ["KeyActions", "KeyNotKnown"]
@@ -31,6 +26,7 @@ class KeyActions:
     def __init__(self, client: redis.Redis, fleet: str, *, declare_flags: bool = True) -> None:
         self._client = client
         self._fleet = fleet
+        self._declare_flags = declare_flags
         self._holds = Holds(client, declare_flags=declare_flags)
 
     def disable(self, key_name: str, reason: str) -> bool:
@@ -44,12 +40,8 @@ class KeyActions:
         facts = self._facts(key_name)
         hosts = {worker.host for worker in read_fleet_status(self._client, self._fleet).workers}
         lifted = self._holds.lift(*facts.key_scopes(hosts))
-        found = sum(
-            cast("int", self._client.hdel(QueueKeys(self._fleet, queue).lost, key_name))
-            for queue in queue_names(self._client, self._fleet)
-        )
-        same_connections = partial(redis.Redis, connection_pool=self._client.connection_pool)
-        KeyLeases(same_connections, self._fleet, lease_ms=1).call_back([key_name])
+        found = find_models(self._client, self._fleet, key_name)
+        call_back(self._client, self._fleet, [key_name], declare_flags=self._declare_flags)
         return bool(lifted or found)
 
     def probe(self, key_name: str) -> bool:

@@ -1,0 +1,136 @@
+"""Worker processes hand over their metrics through files; what is dead there is told from what lives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from keyfleet_workers.metrics import directory as directory_module
+from keyfleet_workers.metrics.directory import Claim, fold_dead, is_supervised, live_workers, note_supervisor
+
+PROGRAM = Path(__file__).parents[1] / "support" / "metered_program.py"
+
+StartWorker = Callable[[str, int], "Metered"]
+
+
+class Metered:
+    """A process that has counted some calls."""
+
+    def __init__(self, directory: Path, key_name: str, calls: int) -> None:
+        env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
+        command = [sys.executable, str(PROGRAM), str(directory), key_name, str(calls)]
+        self._process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
+        assert self._read() == "counted"
+
+    def end_serving(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("end\n")
+        self._process.stdin.flush()
+        assert self._read() == "ended"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartWorker]:
+    started: list[Metered] = []
+
+    def start(key_name: str, calls: int) -> Metered:
+        started.append(Metered(tmp_path, key_name, calls))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+def value(directory: Path, name: str, **labels: str) -> float | None:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(directory))
+    return registry.get_sample_value(f"keyfleet_{name}", labels)
+
+
+def calls_of(directory: Path, key_name: str) -> float | None:
+    return value(directory, "calls_total", key=key_name, model="m", result="success")
+
+
+def test_processes_add_up(tmp_path: Path, start: StartWorker) -> None:
+    start("one", 2)
+    start("one", 3)
+    start("two", 4)
+    assert (calls_of(tmp_path, "one"), calls_of(tmp_path, "two")) == (5, 4)
+    assert value(tmp_path, "workers", key="one") == 2
+    assert value(tmp_path, "calls_in_flight", key="one") == 5
+    assert value(tmp_path, "provider_latency_seconds_count", model="m") == 9
+    assert live_workers(tmp_path) == ["one:host", "one:host", "two:host"]
+
+
+def test_of_a_process_that_was_killed_the_counts_stay_and_nothing_else(tmp_path: Path, start: StartWorker) -> None:
+    gone, _ = start("one", 2), start("one", 3)
+    gone.kill()
+    assert live_workers(tmp_path) == ["one:host"]
+    fold_dead(tmp_path)
+    assert calls_of(tmp_path, "one") == 5
+    assert (value(tmp_path, "workers", key="one"), value(tmp_path, "calls_in_flight", key="one")) == (1, 3)
+    assert value(tmp_path, "provider_latency_seconds_bucket", model="m", le="0.25") == 5
+    assert [path.name for path in tmp_path.iterdir() if str(gone.pid) in path.name] == []
+
+
+def test_the_directory_does_not_grow_with_processes_that_come_and_go(tmp_path: Path, start: StartWorker) -> None:
+    sizes = []
+    for _ in range(3):
+        start("one", 1).kill()
+        fold_dead(tmp_path)
+        sizes.append((len(list(tmp_path.iterdir())), sum(path.stat().st_size for path in tmp_path.iterdir())))
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert calls_of(tmp_path, "one") == 3
+
+
+def test_a_worker_that_ends_serves_no_longer_while_its_calls_go_on(tmp_path: Path, start: StartWorker) -> None:
+    worker = start("one", 1)
+    worker.end_serving()
+    assert live_workers(tmp_path) == []
+    fold_dead(tmp_path)
+    assert value(tmp_path, "calls_in_flight", key="one") == 1
+
+
+def test_a_process_with_the_number_of_a_dead_one_is_not_taken_for_it(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    pid = os.getpid()
+    (tmp_path / f"live_{pid}").write_text("who was here before")
+    (tmp_path / f"gauge_livesum_{pid}.db").write_bytes(b"")
+    claim = Claim(tmp_path)
+    request.addfinalizer(claim._file.close)
+    assert live_workers(tmp_path) == []
+    assert not (tmp_path / f"gauge_livesum_{pid}.db").exists()
+    claim.say("one:host")
+    assert live_workers(tmp_path) == ["one:host"]
+    fold_dead(tmp_path)
+    assert (tmp_path / f"live_{pid}").exists()
+
+
+def test_a_supervisor_that_does_nothing_for_long_counts_as_hanging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_supervised(tmp_path)
+    note_supervisor(tmp_path)
+    assert is_supervised(tmp_path)
+    later_ns = time.monotonic_ns() + round(directory_module.SUPERVISOR_SILENT_S * 1e9)
+    monkeypatch.setattr("time.monotonic_ns", lambda: later_ns)
+    assert not is_supervised(tmp_path)
