@@ -46,6 +46,11 @@ class GuardedBroker:
         password = f"{user.removeprefix('keyfleet-').upper()}-PASSWORD"
         return f"redis://{user}:{password}@127.0.0.1:{self.port}/0"
 
+    def allow(self, user: str, rule: str) -> None:
+        """Let a user do more."""
+        command: Any = self.admin.execute_command
+        command("ACL SETUSER", user, rule)
+
     def denied(self) -> list[str]:
         """What users tried and may not do."""
         entries: Any = self.admin.acl_log(count=100)
