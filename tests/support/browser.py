@@ -25,9 +25,9 @@ PICTURES = "TEST_PICTURES"
 """A directory for pictures of the pages, for somebody to look at."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, or the one that CHROMIUM names."""
+    """The system's Chromium, or the one that CHROMIUM names. Of one module, as no other event loop runs beside it."""
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if path is None:

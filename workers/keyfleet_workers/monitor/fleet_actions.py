@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import redis
@@ -24,15 +23,13 @@ MAX_REASON_CHARACTERS = 200
 DEFAULT_REASON = "by hand"
 
 
-@dataclass(frozen=True)
 class ActionFailed(Exception):
     """It was not done. `status` is HTTP's."""
 
-    status: int
-    words: str
-
-    def __str__(self) -> str:
-        return self.words
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+        self.words = words
 
 
 class FleetActions:
