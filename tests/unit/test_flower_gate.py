@@ -104,8 +104,10 @@ def test_without_credentials_only_names_of_this_machine_are_answered() -> None:
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), ("a.localhost", True)]
-    + [("0.0.0.0", False), ("::", False), ("", False), ("10.0.0.1", False), ("example.org", False)],
+    [
+        *((host, True) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost", "a.localhost")),
+        *((host, False) for host in ("0.0.0.0", "::", "", "10.0.0.1", "example.org")),
+    ],
 )
 def test_which_addresses_are_this_machine_alone(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected

@@ -282,13 +282,12 @@ def test_all_who_ask_within_a_second_share_one_reading() -> None:
 
 
 def test_a_reading_that_fails_is_told_to_all_who_wait_and_the_next_is_tried() -> None:
-    attempts = iter([redis.ConnectionError("away"), b"there"])
+    attempts = iter((False, True))
 
     def reading() -> bytes:
-        found = next(attempts)
-        if isinstance(found, bytes):
-            return found
-        raise found
+        if not next(attempts):
+            raise redis.ConnectionError("away")
+        return b"there"
 
     async def ask() -> list[Any]:
         with ThreadPoolExecutor(1) as executor:

@@ -12,13 +12,14 @@ import click
 from keyfleet.cli import options
 from keyfleet.config import Environment, Settings
 from keyfleet.errors import ConfigurationError
+from keyfleet.logs import configure_logging
 
 if TYPE_CHECKING:
     from keyfleet_workers.monitor.credentials import Credentials
 
 __all__ = ["flower"]
 
-_SETTINGS = ("broker_url", "fleet", "log_level")
+_SETTINGS = ("broker_url", "fleet", "log_level", "log_format")
 
 _PREFIX = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 
@@ -72,6 +73,7 @@ def _prefix(text: str) -> str:
     help="Path that it stands under, behind a proxy, e.g. /flower.",
 )
 @options.log_level
+@options.log_format
 def flower(**given: Any) -> None:
     """Serve Flower, Celery's dashboard, for the fleet on a broker, with a page for keys, queues and jobs at /keys.
 
@@ -89,8 +91,7 @@ def flower(**given: Any) -> None:
     settings = Settings.from_environment(env).with_options(**{name: given[name] for name in _SETTINGS})
     if settings.broker_url is None:
         raise click.UsageError("it watches the fleet on a broker: give --broker or KEYFLEET_BROKER_URL")
-    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("kombu").setLevel(max(settings.log_level, logging.WARNING))
+    configure_logging(settings.log_level, settings.log_format)
     if settings.log_level > logging.DEBUG:  # every page asks every two seconds, also while the broker is away
         logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
     _serve(given, settings, settings.broker_url, env)
