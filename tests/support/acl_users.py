@@ -16,7 +16,7 @@ import redis
 from support.forwarder import Forwarder
 from support.server import ServerProcess
 
-__all__ = ["FLOWER", "MONITOR", "PRODUCER", "WORKER", "GuardedBroker", "documented_users", "guarded"]
+__all__ = ["FLOWER", "MONITOR", "OPERATIONS", "PRODUCER", "WORKER", "GuardedBroker", "documented_users", "guarded"]
 
 PRODUCER, WORKER, MONITOR, FLOWER = "keyfleet-producer", "keyfleet-worker", "keyfleet-monitor", "keyfleet-flower"
 

@@ -13,7 +13,10 @@ from typing import ClassVar
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("quota_use", "flat_memory", "limiter", "throughput", "packing", "call_latency", "gateway", "metrics_cost")
+SCRIPTS = (
+    *("quota_use", "flat_memory", "limiter", "throughput", "packing", "call_latency", "gateway"),
+    *("metrics_cost", "flower_memory"),
+)
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from keyfleet.redis_keys import QueueKeys
 from keyfleet.running.fleet_status import read_fleet_status
 from keyfleet.sim import SimConfig, SimLatency
 from support import Command, Place, bare_line, lines_answered, sim_key, wait_until, write_lines
-from support.acl_users import FLOWER, MONITOR, PRODUCER, WORKER, GuardedBroker, documented_users
+from support.acl_users import FLOWER, MONITOR, OPERATIONS, PRODUCER, WORKER, GuardedBroker, documented_users
 from support.fixtures import StartSim
 from support.flower import Flower
 
@@ -228,19 +228,47 @@ def test_flower_sees_workers_queues_and_events_and_reads_no_requests(
         flower.get("/api/workers?refresh=1")
         wait_until(lambda: name in flower.get(f"/worker/{name}"), "Flower has asked the worker")
         assert flower.get("/broker")
+        wait_until(lambda: flower.overview()["keys"], "the page of keys shows the key")
+        assert [queue["model"] for queue in flower.overview()["queues"]] == ["sim-model"]
         assert flower.get("/api/queues/length")
+        assert guarded.denied() == []
+        status, answer = flower.post("/keys/api/keys/one/disable")
+        assert (status, "may not do that" in answer["error"]) == (403, True)
     finally:
         flower.end()
-    assert guarded.denied() == []
     with connect(guarded.url(FLOWER)) as client:
         for command in (
             ["HGETALL", QUEUE.requests],
-            ["SMEMBERS", redis_keys.jobs("main")],
+            ["HGETALL", QUEUE.attempts],
+            ["SADD", redis_keys.jobs("main"), "x"],
+            ["DEL", redis_keys.hold("key:0123:disabled")],
             ["KEYS", "*"],
             ["FLUSHALL"],
         ):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 client.execute_command(*command)
+
+
+def test_flower_acts_with_the_rules_of_workers(place: Place, start_sim: StartSim, guarded: GuardedBroker) -> None:
+    key = sim_key("one", "5/1 second")
+    place.write_keys(start_sim(SimConfig(keys=(key,))), (key,))
+    write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(2000)])  # more than there is time for
+    events = "&{keyfleet}:main:celery:/0.celeryev/*"
+    assert f"`keyfleet-worker` and `{events}`" in OPERATIONS.read_text(encoding="utf-8")
+    guarded.admin.execute_command("ACL SETUSER", WORKER, events)
+    start(place, guarded, "worker", "--key", "one", user=WORKER)
+    flower = Flower(place, guarded.url(WORKER))
+    try:
+        flower.wait_until_it_answers()
+        start(place, guarded, "run", "in.jsonl", "--no-workers", user=PRODUCER)
+        wait_until(lambda: flower.overview()["keys"] and flower.overview()["jobs"], "the page shows key and job")
+        (job,) = flower.overview()["jobs"]
+        actions = [f"keys/one/{action}" for action in ("disable", "probe", "enable")]
+        actions += [f"jobs/{job['id']}/{action}" for action in ("pause", "resume", "cancel")]
+        assert [flower.post(f"/keys/api/{action}")[0] for action in actions] == [200] * len(actions)
+    finally:
+        flower.end()
+    assert guarded.denied() == []
 
 
 def test_the_producer_reaches_neither_the_states_and_limits_of_keys_nor_other_fleets(guarded: GuardedBroker) -> None:

@@ -57,7 +57,7 @@ def _prefix(text: str) -> str:
     "--read-only/--no-read-only",
     default=None,
     envvar="KEYFLEET_FLOWER_READ_ONLY",
-    help="Only show: nobody can disable keys, cancel jobs or stop workers there.",
+    help="Only show: nobody can disable keys, cancel jobs or stop workers there (default: no).",
 )
 @click.option(
     "--max-tasks",
