@@ -114,21 +114,24 @@ def main() -> None:
     chunks = given.requests // REQUESTS_PER_CHUNK
     full = min(chunks, int(given.max_tasks * FULL_AFTER))
     rows = []
-    with scratch_directory() as directory, EmbeddedServer(state_dir_in(directory)) as server:
-        with flower_on(server.url, given.max_tasks) as flower:
-            rows.append(["nothing", f"{flower.memory_mib():.0f}"])
-            while not flower.heard():  # it hears of nothing that was sent before it listens
-                send_chunks(server.url, range(1), given.workers)
-                time.sleep(0.2)
-            before = flower.heard()
-            send_chunks(server.url, range(full), given.workers)
-            flower.wait_until_heard(before + full * EVENTS_PER_CHUNK)
-            full_mib = flower.memory_mib()
-            rows.append([f"{full * REQUESTS_PER_CHUNK:,} requests", f"{full_mib:.0f}"])
-            send_chunks(server.url, range(full, chunks), given.workers)
-            flower.wait_until_heard(before + chunks * EVENTS_PER_CHUNK)
-            end_mib = flower.memory_mib()
-            rows.append([f"{chunks * REQUESTS_PER_CHUNK:,} requests", f"{end_mib:.0f}"])
+    with (
+        scratch_directory() as directory,
+        EmbeddedServer(state_dir_in(directory)) as server,
+        flower_on(server.url, given.max_tasks) as flower,
+    ):
+        rows.append(["nothing", f"{flower.memory_mib():.0f}"])
+        while not flower.heard():  # it hears of nothing that was sent before it listens
+            send_chunks(server.url, range(1), given.workers)
+            time.sleep(0.2)
+        before = flower.heard()
+        send_chunks(server.url, range(full), given.workers)
+        flower.wait_until_heard(before + full * EVENTS_PER_CHUNK)
+        full_mib = flower.memory_mib()
+        rows.append([f"{full * REQUESTS_PER_CHUNK:,} requests", f"{full_mib:.0f}"])
+        send_chunks(server.url, range(full, chunks), given.workers)
+        flower.wait_until_heard(before + chunks * EVENTS_PER_CHUNK)
+        end_mib = flower.memory_mib()
+        rows.append([f"{chunks * REQUESTS_PER_CHUNK:,} requests", f"{end_mib:.0f}"])
     print_table(["Flower after", "MiB"], rows)
     ratio = end_mib / full_mib
     print_figure("at the end, to when it was full", f"{ratio:.3f}", f"at most {RATIO_AIM}", met=ratio <= RATIO_AIM)

@@ -255,7 +255,7 @@ def test_flower_acts_with_the_rules_of_workers(place: Place, start_sim: StartSim
     write_lines(place.directory / "in.jsonl", [bare_line(n) for n in range(2000)])  # more than there is time for
     events = "&{keyfleet}:main:celery:/0.celeryev/*"
     assert f"`keyfleet-worker` and `{events}`" in OPERATIONS.read_text(encoding="utf-8")
-    guarded.admin.execute_command("ACL SETUSER", WORKER, events)
+    guarded.admin.acl_setuser(WORKER, enabled=True, channels=[events.removeprefix("&")])
     start(place, guarded, "worker", "--key", "one", user=WORKER)
     flower = Flower(place, guarded.url(WORKER))
     try:
