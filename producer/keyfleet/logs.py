@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-__all__ = ["LOG_FORMATS", "JsonFormatter", "formatter_of", "parse_log_format"]
+__all__ = ["LOG_FORMATS", "JsonFormatter", "configure_logging", "formatter_of", "parse_log_format"]
 
 LOG_FORMATS = ("text", "json")
 """What `--log-format` takes."""
+
+TEXT_LINES = "%(levelname)s %(name)s: %(message)s"
+"""Log lines of commands for people."""
 
 DEEPEST = 8
 """So deep fields may lie within each other; what lies deeper is written as text."""
@@ -28,6 +31,15 @@ def parse_log_format(text: str) -> str:
 def formatter_of(log_format: str, text: str) -> logging.Formatter:
     """What writes records in `log_format`; `text` is the pattern of lines for people."""
     return JsonFormatter() if log_format == "json" else logging.Formatter(text)
+
+
+def configure_logging(level: int, log_format: str, handler: logging.Handler | None = None) -> None:
+    """Log as commands do, through `handler`: by default to standard error, in `log_format`."""
+    if handler is None:
+        handler = logging.StreamHandler()
+        handler.setFormatter(formatter_of(log_format, TEXT_LINES))
+    logging.basicConfig(level=level, handlers=[handler])
+    logging.getLogger("kombu").setLevel(max(level, logging.WARNING))
 
 
 class JsonFormatter(logging.Formatter):

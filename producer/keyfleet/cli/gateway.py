@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from keyfleet.cli.service_exits import exit_where_the_broker_is_away
 from keyfleet.config import Environment, Settings, parse_duration_s
 from keyfleet.config.notation import parse_size_bytes
 from keyfleet.errors import ConfigurationError
-from keyfleet.logs import formatter_of
+from keyfleet.logs import configure_logging
 
 __all__ = ["gateway"]
 
@@ -108,15 +107,8 @@ def gateway(**given: Any) -> None:
     env = Environment.read()
     given = options.fill_from_dotenv(given, env)
     settings = Settings.from_environment(env).with_options(**{name: given[name] for name in _SETTINGS})
-    _configure_logging(settings)
+    configure_logging(settings.log_level, settings.log_format)
     sys.exit(_serve(given, settings, env))
-
-
-def _configure_logging(settings: Settings) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter_of(settings.log_format, "%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=settings.log_level, handlers=[handler])
-    logging.getLogger("kombu").setLevel(max(settings.log_level, logging.WARNING))
 
 
 def _serve(given: dict[str, Any], settings: Settings, env: Environment) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from keyfleet.batch.job import NothingToDo
 from keyfleet.batch.parse import LineParser
 from keyfleet.config import DEFAULT_BASE_URLS, Environment, KeySource, Settings, find_keys
 from keyfleet.errors import ConfigurationError
-from keyfleet.logs import formatter_of
+from keyfleet.logs import configure_logging
 from keyfleet.running import RunOptions, RunSession
 from keyfleet.running.progress import PlainProgress, TerminalProgress
 from keyfleet.running.quota_shares import QuotaShares
@@ -159,9 +158,6 @@ def _say_nothing_to_do(console: Console, done: NothingToDo) -> int:
 
 
 def _configure_logging(console: Console, settings: Settings) -> None:
-    handler: logging.Handler = logging.StreamHandler()
-    handler.setFormatter(formatter_of(settings.log_format, "%(levelname)s %(name)s: %(message)s"))
-    if console.is_terminal and settings.log_format == "text":
-        handler = RichHandler(console=console, show_path=False, markup=False)
-    logging.basicConfig(level=settings.log_level, handlers=[handler])
-    logging.getLogger("kombu").setLevel(max(settings.log_level, logging.WARNING))
+    is_text = console.is_terminal and settings.log_format == "text"
+    handler = RichHandler(console=console, show_path=False, markup=False) if is_text else None
+    configure_logging(settings.log_level, settings.log_format, handler)

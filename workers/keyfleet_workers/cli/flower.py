@@ -12,7 +12,7 @@ import click
 from keyfleet.cli import options
 from keyfleet.config import Environment, Settings
 from keyfleet.errors import ConfigurationError
-from keyfleet.logs import formatter_of
+from keyfleet.logs import configure_logging
 
 if TYPE_CHECKING:
     from keyfleet_workers.monitor.credentials import Credentials
@@ -91,17 +91,10 @@ def flower(**given: Any) -> None:
     settings = Settings.from_environment(env).with_options(**{name: given[name] for name in _SETTINGS})
     if settings.broker_url is None:
         raise click.UsageError("it watches the fleet on a broker: give --broker or KEYFLEET_BROKER_URL")
-    _configure_logging(settings)
-    _serve(given, settings, settings.broker_url, env)
-
-
-def _configure_logging(settings: Settings) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter_of(settings.log_format, "%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=settings.log_level, handlers=[handler])
-    logging.getLogger("kombu").setLevel(max(settings.log_level, logging.WARNING))
+    configure_logging(settings.log_level, settings.log_format)
     if settings.log_level > logging.DEBUG:  # every page asks every two seconds, also while the broker is away
         logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
+    _serve(given, settings, settings.broker_url, env)
 
 
 def _serve(given: dict[str, Any], settings: Settings, broker_url: str, env: Environment) -> None:
