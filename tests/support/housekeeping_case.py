@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
+import pytest
 import redis
 
 from keyfleet.broker import ServerWatch
@@ -33,7 +35,7 @@ from keyfleet_workers.worker_status import WorkerStatus
 if TYPE_CHECKING:
     from support.stand_in import StandIn
 
-__all__ = ["FLEET", "LEASE_MS", "SECRET", "HousekeepingCase"]
+__all__ = ["FLEET", "LEASE_MS", "SECRET", "HousekeepingCase", "housekeeping"]
 
 FLEET = "main"
 LEASE_MS = 30_000
@@ -161,3 +163,11 @@ class HousekeepingCase:
         self.client.zrem(keys.ready_bulk, name)
         self.client.zadd(keys.running, {name: self.clock.now_ms + LEASE_MS})
         self.client.hset(keys.leases, name, "gone")
+
+
+@pytest.fixture
+def housekeeping(stand_in: StandIn) -> Iterator[HousekeepingCase]:
+    """A worker's housekeeping on a server of its own, stopped afterwards."""
+    case = HousekeepingCase(stand_in, stand_in.client())
+    yield case
+    case.stopping.set()

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import redis
@@ -27,25 +27,20 @@ from keyfleet_workers.monitor.shared_picture import SharedPicture
 from keyfleet_workers.overview import read_overview
 from support.housekeeping_case import FLEET, HousekeepingCase
 
-if TYPE_CHECKING:
-    from support.stand_in import StandIn
-
 ACTS = {ACTION_HEADER: "1"}
 
 
 @pytest.fixture
-def client(stand_in: StandIn) -> redis.Redis:
-    return stand_in.client()
+def client(case: HousekeepingCase) -> redis.Redis:
+    return case.client
 
 
 @pytest.fixture
-def case(stand_in: StandIn, client: redis.Redis) -> Iterator[HousekeepingCase]:
-    case = HousekeepingCase(stand_in, client)
-    case.ledger.open(begins=True)
-    case.accept("a1", 3)
-    case.beat(says_status=True)
-    yield case
-    case.stopping.set()
+def case(housekeeping: HousekeepingCase) -> HousekeepingCase:
+    housekeeping.ledger.open(begins=True)
+    housekeeping.accept("a1", 3)
+    housekeeping.beat(says_status=True)
+    return housekeeping
 
 
 class Answers:

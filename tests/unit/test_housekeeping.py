@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,15 +29,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def client(stand_in: StandIn) -> redis.Redis:
-    return stand_in.client()
+def client(case: HousekeepingCase) -> redis.Redis:
+    return case.client
 
 
 @pytest.fixture
-def case(stand_in: StandIn, client: redis.Redis) -> Iterator[HousekeepingCase]:
-    case = HousekeepingCase(stand_in, client)
-    yield case
-    case.stopping.set()
+def case(housekeeping: HousekeepingCase) -> HousekeepingCase:
+    return housekeeping
 
 
 def test_queues_of_models_that_the_key_serves_are_consumed_from(case: HousekeepingCase) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,16 +32,14 @@ class Scraped:
 
 
 @pytest.fixture
-def client(stand_in: StandIn) -> redis.Redis:
-    return stand_in.client()
+def client(case: HousekeepingCase) -> redis.Redis:
+    return case.client
 
 
 @pytest.fixture
-def case(stand_in: StandIn, client: redis.Redis) -> Iterator[HousekeepingCase]:
-    case = HousekeepingCase(stand_in, client)
-    case.accept("a1", 3)
-    yield case
-    case.stopping.set()
+def case(housekeeping: HousekeepingCase) -> HousekeepingCase:
+    housekeeping.accept("a1", 3)
+    return housekeeping
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,16 +21,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def client(stand_in: StandIn) -> redis.Redis:
-    return stand_in.client()
+def client(case: HousekeepingCase) -> redis.Redis:
+    return case.client
 
 
 @pytest.fixture
-def case(stand_in: StandIn, client: redis.Redis) -> Iterator[HousekeepingCase]:
-    case = HousekeepingCase(stand_in, client)
-    case.accept("a1", 3)
-    yield case
-    case.stopping.set()
+def case(housekeeping: HousekeepingCase) -> HousekeepingCase:
+    housekeeping.accept("a1", 3)
+    return housekeeping
 
 
 @pytest.fixture
@@ -166,6 +163,6 @@ def test_the_document_can_be_written_and_holds_no_secret(case: HousekeepingCase)
     assert SECRET not in text
 
 
-def test_of_an_empty_server_there_is_nothing_to_tell(client: redis.Redis) -> None:
-    overview = read_overview(client, FLEET)
+def test_of_an_empty_server_there_is_nothing_to_tell(stand_in: StandIn) -> None:
+    overview = read_overview(stand_in.client(), FLEET)
     assert (overview.keys, overview.queues, overview.jobs) == ((), (), ())
