@@ -8,7 +8,7 @@
 -- ARGV[2]   reason
 -- ARGV[3]   rest_ms from now, 0: until it is lifted
 -- Returns   1 when the hold was set, 0 when one stands that lasts as long or longer
--- Invariant of several ends the latest wins; a hold that is prolonged, or set again soon after a probe lifted it,
+-- Invariant of several ends the latest wins; who disables again gives a new reason; a hold that is prolonged, or set again soon after a probe lifted it,
 --           keeps the time since which it stands
 local rest_ms = tonumber(ARGV[3])
 local standing = redis.call('GET', KEYS[1])
@@ -17,7 +17,7 @@ local since_ms = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(ton
 if standing then
   local state, stood_since_ms = string.match(standing, '^(%S+) (%d+) ')
   local left_ms = redis.call('PTTL', KEYS[1])
-  if left_ms < 0 and (rest_ms > 0 or state == ARGV[1]) then return 0 end
+  if left_ms < 0 and (rest_ms > 0 or (state == ARGV[1] and state ~= 'disabled')) then return 0 end
   if left_ms >= 0 and rest_ms > 0 and left_ms >= rest_ms then return 0 end
   if state == ARGV[1] then since_ms = stood_since_ms end
 end

@@ -24,10 +24,20 @@ __all__ = ["JobsServer", "open_jobs_server"]
 
 @dataclass(frozen=True, slots=True)
 class JobsServer:
-    """A server, and those of its fleets that are meant: one of a shared server, every run's of the embedded one."""
+    """A server, and those of its fleets that are meant: `fleet` of a shared server, every run's of the embedded one."""
 
     client: redis.Redis
-    fleets: tuple[str, ...]
+    fleet: str | None
+
+    @property
+    def fleets(self) -> tuple[str, ...]:
+        """The fleets' names as they are now."""
+        return tuple(fleets_with_jobs(self.client)) if self.fleet is None else (self.fleet,)
+
+    @property
+    def is_there(self) -> bool:
+        """False where there is nothing that could be asked."""
+        return True
 
     def now_ms(self) -> int:
         """The server's clock."""
@@ -51,7 +61,15 @@ class _NoServer(JobsServer):
     """Stands for an embedded server that was never started here, so that it needn't be for saying so."""
 
     def __init__(self) -> None:
-        super().__init__(redis.Redis(), ())
+        super().__init__(redis.Redis(), None)
+
+    @property
+    def fleets(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def is_there(self) -> bool:
+        return False
 
     def now_ms(self) -> int:
         return 0
@@ -79,8 +97,7 @@ def open_jobs_server() -> Iterator[JobsServer]:
         stack.callback(client.close)
         check_server(client, url or server.url)
         try:
-            fleets = (settings.fleet,) if url is not None else tuple(fleets_with_jobs(client))
-            yield JobsServer(client, fleets)
+            yield JobsServer(client, settings.fleet if url is not None else None)
         except redis.RedisError as error:
             raise BrokerUnavailable(f"the broker stopped answering ({type(error).__name__})") from None
 

@@ -95,7 +95,6 @@ def disable(names: tuple[str, ...], reason: str, **given: Any) -> None:
         holds = Holds(fleet.client)
         for config, binding in desk.bind_all(names):
             scope = fleet.scopes(binding).disabled
-            holds.lift(scope)  # so that a new reason takes the place of an old one
             if not holds.set(scope, KeyState.DISABLED, words, None):
                 raise BrokerUnavailable(f"key {config.name} could not be disabled; the broker doesn't answer")
             click.echo(f"{config.name}: disabled", err=True)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from typing import Any
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from keyfleet.cli import options
 from keyfleet.cli.jobs_server import JobsServer, open_jobs_server
 from keyfleet.cli.jobs_tables import print_table
-from keyfleet.errors import JobNotFound
+from keyfleet.errors import BrokerUnavailable, JobNotFound
 from keyfleet.jobs.listing import open_counts, queue_names
 from keyfleet_workers.cli.status_tables import status_picture
 from keyfleet_workers.overview import Overview, overview_document, read_overview
@@ -52,11 +55,11 @@ def status(what: str | None, watch: bool, as_json: bool, **given: Any) -> None:
     """
     if what is not None and watch:
         raise click.UsageError("--watch shows the whole fleet; ask for a request or a job without it")
+    if watch:
+        _watch(as_json)
     with open_jobs_server() as server:
         if what is not None:
             _explain(server, what, as_json)
-        elif watch:
-            _watch(server, as_json)
         elif as_json:
             click.echo(json.dumps(_document(_overviews(server)), indent=2))
         else:
@@ -75,22 +78,47 @@ def _document(overviews: list[Overview]) -> list[dict[str, Any]]:
     return [overview_document(overview) for overview in overviews]
 
 
-def _watch(server: JobsServer, as_json: bool) -> None:
+def _watch(as_json: bool) -> NoReturn:
+    """Show what is there until Ctrl-C; while the broker is away, what was there last. Raises BrokerUnavailable where it
+    was never there."""
     pause = threading.Event()
     if as_json:
-        while True:
-            click.echo(json.dumps(_document(_overviews(server))))
+        for overviews, trouble in _looks():
+            if trouble:
+                click.echo(trouble, err=True)
+            else:
+                click.echo(json.dumps(_document(overviews)))
             pause.wait(WATCH_S)
     with Live(Group(), console=Console(), auto_refresh=False, screen=Console().is_terminal) as live:
-        while True:
-            live.update(status_picture(_overviews(server), is_narrow=_is_narrow()), refresh=True)
+        for overviews, trouble in _looks():
+            picture = status_picture(overviews, is_narrow=_is_narrow())
+            live.update(Group(Text(trouble, style="red"), Text(), picture) if trouble else picture, refresh=True)
             pause.wait(WATCH_S)
+    raise AssertionError("looks never end")
+
+
+def _looks() -> Iterator[tuple[list[Overview], str]]:
+    """What is seen at each look, and what is wrong with that."""
+    seen: list[Overview] | None = None
+    seen_at = ""
+    while True:
+        try:
+            with open_jobs_server() as server:
+                while server.is_there or seen is None:
+                    seen, seen_at = _overviews(server), time.strftime("%X")
+                    yield seen, ""
+        except BrokerUnavailable as error:
+            if seen is None:
+                raise
+            yield seen, f"{error}; this is how it was at {seen_at}"
 
 
 def _explain(server: JobsServer, what: str, as_json: bool) -> None:
     fleet, job_id, request_id = _find(server, what)
     overview = read_overview(server.client, fleet)
-    (job,) = (job for job in overview.jobs if job.record.job_id == job_id)
+    job = next((job for job in overview.jobs if job.record.job_id == job_id), None)
+    if job is None:
+        raise JobNotFound(f"{what}: the job has just been removed")
     if request_id is None:
         counts = {
             queue: found[job_id]

@@ -32,7 +32,6 @@ class KeyActions:
     def disable(self, key_name: str, reason: str) -> bool:
         """Leave a key alone from now on, on all hosts; False where the broker didn't take it."""
         scope = self._facts(key_name).disabled
-        self._holds.lift(scope)  # so that a new reason takes the place of an old one
         return self._holds.set(scope, KeyState.DISABLED, " ".join(reason.split()), None)
 
     def enable(self, key_name: str) -> bool:

@@ -57,7 +57,8 @@ def explain_request(overview: Overview, job: JobOverview, place: RequestPlace | 
     """How a request stands and why it waits; `place` None: the ledger doesn't hold it."""
     name = f"{'line' if request_id.isdecimal() else 'request'} {request_id} of {job_name(job)}"
     if place is None:
-        return f"{name} has its answer, or was not sent into the queue yet"
+        waits = "was withdrawn" if job.state is JobState.CANCELLED else "was not sent into the queue yet"
+        return f"{name} is not in the queue: it has its answer, or {waits}, or there is none"
     if place.holder is not None:
         key_name, _, rest = place.holder.partition(":")
         return f"{name} is being sent by {key_name} on {rest.partition(':')[0]}{_failed(place)}"
@@ -67,7 +68,9 @@ def explain_request(overview: Overview, job: JobOverview, place: RequestPlace | 
     if place.due_ms is not None:
         left_s = max(1.0, (place.due_ms - overview.now_ms) / 1000)
         return f"{name} is in backoff for {duration_text(left_s)} more{_failed(place)}"
-    (queue,) = (queue for queue in overview.queues if queue.name == place.queue)
+    queue = next((queue for queue in overview.queues if queue.name == place.queue), None)
+    if queue is None:
+        return f"{name} has only just been accepted"
     ahead = place.ahead or 0
     where = "is the next" if not ahead else f"waits behind {ahead:,} others"
     why = f"{where} for {queue.model} ({_why(overview.status, queue)}){_failed(place)}"
@@ -101,7 +104,9 @@ def _why(status: FleetStatus, queue: QueueOverview) -> str:
 
 
 def _keys(status: FleetStatus, queue: str) -> list[tuple[str, str]]:
-    found = {worker.key_name: _standing(worker, queue) for worker in status.workers if worker.serves(queue)}
+    serving = [worker for worker in status.workers if worker.serves(queue)]
+    serving.sort(key=lambda worker: worker.key.state == "ready")  # of a key's workers, one that can go on is told of
+    found = {worker.key_name: _standing(worker, queue) for worker in serving}
     named = sorted(found.items())
     if len(named) > MOST_KEYS:
         return [*named[:MOST_KEYS], (f"and {len(named) - MOST_KEYS}", "keys more")]

@@ -53,8 +53,13 @@ class KeyOverview:
 
     @property
     def gravest(self) -> StateView | None:
-        """What matters most of what holds it; None for a key that nothing holds."""
-        return gravest_state(self.states)
+        """What matters most of what holds it; None for a key that nothing holds.
+
+        The way to the provider from one host counts only where every host that serves the key has lost its own.
+        """
+        cut_off = {state.host for state in self.states if state.host is not None}
+        is_cut_off = bool(self.workers) and self.workers.keys() <= cut_off
+        return gravest_state(state for state in self.states if state.host is None or is_cut_off)
 
     @property
     def state(self) -> str:

@@ -21,6 +21,8 @@ DELAYED_LOOKED_AT = 100
 """Of requests in backoff, those looked at for the oldest: they are in the order in which they come back."""
 
 
+IN_BACKOFF = "in backoff after failed attempts"
+
 PAUSED = "its jobs are paused; `keyfleet jobs resume` lets them go on"
 
 COUNTS, HEADS = 5, 3
@@ -63,8 +65,13 @@ def read_queues(client: redis.Redis, fleet: str, status: FleetStatus, now_ms: in
     answers = pipeline.execute()
     counts = [answers[at : at + COUNTS] for at in range(0, len(answers), COUNTS + HEADS)]
     heads = [answers[at + COUNTS : at + COUNTS + HEADS] for at in range(0, len(answers), COUNTS + HEADS)]
-    oldest_ms = _oldest_ms(client, fleet, names, [[*urgent, *bulk, *delayed] for urgent, bulk, delayed in heads])
-    return [_queue(name, counts[number], oldest_ms[number], status, now_ms) for number, name in enumerate(names)]
+    firsts = [[*urgent, *bulk, *(request for request, _ in delayed)] for urgent, bulk, delayed in heads]
+    oldest_ms = _oldest_ms(client, fleet, names, firsts)
+    due_s = [max(0.0, (delayed[0][1] - now_ms) / 1000) if delayed else 0.0 for _, _, delayed in heads]
+    return [
+        _queue(name, counts[number], oldest_ms[number], due_s[number], status, now_ms)
+        for number, name in enumerate(names)
+    ]
 
 
 def _ask(pipeline: Any, keys: QueueKeys) -> None:
@@ -73,7 +80,7 @@ def _ask(pipeline: Any, keys: QueueKeys) -> None:
     pipeline.zcount(keys.delayed, PAUSED_MS, "+inf")
     pipeline.zrange(keys.ready_urgent, 0, 0)
     pipeline.zrange(keys.ready_bulk, 0, 0)
-    pipeline.zrange(keys.delayed, 0, DELAYED_LOOKED_AT - 1)
+    pipeline.zrange(keys.delayed, 0, DELAYED_LOOKED_AT - 1, withscores=True)
 
 
 def _oldest_ms(client: redis.Redis, fleet: str, names: list[str], heads: list[list[bytes]]) -> list[int | None]:
@@ -92,12 +99,16 @@ def _earliest_ms(places: list[bytes | None]) -> int | None:
     return min((int(parts[3]) for parts in fields if len(parts) > 3 and parts[3].isdigit()), default=None)
 
 
-def _queue(name: str, counts: list[int], oldest_ms: int | None, status: FleetStatus, now_ms: int) -> QueueOverview:
+def _queue(
+    name: str, counts: list[int], oldest_ms: int | None, due_s: float, status: FleetStatus, now_ms: int
+) -> QueueOverview:
+    """`due_s` is how long the first of what is in backoff stays there."""
     urgent, bulk, running, delayed, paused = counts
-    is_waiting = bool(urgent + bulk + delayed - paused)
     why, wait_s = "", 0.0 if not paused else None
-    if is_waiting:
+    if urgent + bulk:
         why, wait_s = why_waiting(status, name), status.wait_s(name, time.time())
+    elif delayed > paused:
+        why, wait_s = IN_BACKOFF, due_s
     elif paused:
         why = PAUSED
     return QueueOverview(
