@@ -142,6 +142,12 @@ def test_without_a_broker_the_last_picture_stays_greyed_and_says_so(fleet: Fleet
         assert page.locator("#keys-page.is-old").count() == 0
 
 
+def test_a_port_that_is_taken_is_said(fleet: Fleet) -> None:
+    port = fleet.flower.url.rpartition(":")[2]
+    second = fleet.place.run("flower", "--port", port)
+    assert (second.code, second.said(f"--port {port}: nobody can listen there")) == (2, True)
+
+
 def test_it_ends_well_when_told_to(fleet: Fleet) -> None:
     fleet.flower.command.signal(signal.SIGTERM)
     assert fleet.flower.command.wait(10) == 0
