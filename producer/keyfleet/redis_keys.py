@@ -38,6 +38,7 @@ __all__ = [
     "quota_window",
     "ramp",
     "reaper",
+    "resuming",
     "server",
     "tickets",
     "tickets_prefix",
@@ -86,6 +87,11 @@ def job_read(fleet: str, job_id: str) -> str:
 def callers(fleet: str) -> str:
     """Sorted set of the jobs whose outcomes somebody waits for right now, by the time (ms) each was heard last."""
     return f"{_TAG}:{fleet}:callers"
+
+
+def resuming(fleet: str) -> str:
+    """Set of the jobs that somebody has begun to resume."""
+    return f"{_TAG}:{fleet}:resuming"
 
 
 def paused(fleet: str) -> str:

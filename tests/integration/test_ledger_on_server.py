@@ -180,6 +180,8 @@ def test_on_a_full_server_jobs_are_paused_and_resumed_and_keys_called_back(clien
     call_back(client, "f", ["one", "two"])
     leases = KeyLeases(partial(redis.Redis, connection_pool=client.connection_pool), "f", lease_ms=1000)
     assert set(leases.called_back_s(["one", "two", "three"])) == {"one", "two"}
+    leases.tell_configured(["one", "two"])
+    assert client.zcard(redis_keys.configured("f")) == 2
 
 
 def test_a_full_server_still_empties(client: redis.Redis, worker: Worker, job: JobLedger) -> None:

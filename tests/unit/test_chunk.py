@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 import redis
@@ -305,6 +306,23 @@ def test_where_others_make_a_queue_wait_an_urgent_request_is_taken_at_once(case:
     wait_until(lambda: case.called == ["job:7"], "it is called")
     assert (case.pauses_s, case.put_back) == ([40.0], [])
     wait_until(lambda: case.slots.used == 0, "its slot is free")
+
+
+def test_what_became_of_an_urgent_request_is_logged_too(case: ChunkCase, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    case.waits.note(QUEUE, "a limit", 40.0)
+    case.takes = [take_result([7], left=3, wait_ms=40_000)]
+    case.runner.hurry(QUEUE)
+    wait_until(lambda: caplog.records, "it is told")
+    (record,) = caplog.records
+    assert "job job (job.jsonl) line 7: 1 succeeded" in record.getMessage()
+
+
+def test_after_requests_of_paused_jobs_others_are_looked_for_at_once(case: ChunkCase) -> None:
+    parked = replace(take_result([], left=5), parked=2048)
+    case.takes = [parked, take_result([1])]
+    case.serve()
+    assert (case.called, case.pauses_s) == (["job:1"], [])
 
 
 def test_where_nothing_waits_an_urgent_request_needs_no_haste(case: ChunkCase) -> None:

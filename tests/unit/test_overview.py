@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,8 @@ import redis
 from keyfleet import redis_keys
 from keyfleet.contract import Cost
 from keyfleet.jobs import pause_job
-from keyfleet_workers.holds import KeyState, pool_scope
+from keyfleet_workers.holds import Holds, KeyState, pool_scope
+from keyfleet_workers.key_views import StateView
 from keyfleet_workers.overview import KeyActions, KeyNotKnown, KeyOverview, Overview, overview_document, read_overview
 from keyfleet_workers.worker_status import STATUS_LIFE_MS
 from support.housekeeping_case import FLEET, SECRET, HousekeepingCase
@@ -74,6 +76,26 @@ def test_holds_are_told_as_they_stand_those_of_quotas_and_of_ways_too(case: Hous
     assert of_key.state.reason == "per day"
 
 
+def test_the_way_from_a_host_that_does_not_serve_the_key_is_told_and_does_not_count(case: HousekeepingCase) -> None:
+    key = replace(key_of(look(case)), states=(StateView(KeyState.UNREACHABLE, "no route", 5.0, "elsewhere"),))
+    assert (key.state, key.gravest) == ("ready", None)
+    both = replace(key, workers={"host": 1, "elsewhere": 1})
+    assert both.state == "ready"
+    assert replace(both, workers={"elsewhere": 2}).state == "unreachable"
+
+
+def test_who_disables_again_gives_a_new_reason_and_the_key_is_never_free_in_between(
+    case: HousekeepingCase, actions: KeyActions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look(case)
+    monkeypatch.setattr(Holds, "lift", None)
+    for reason in ("one reason", "another"):
+        assert actions.disable("one", reason)
+        gravest = key_of(look(case)).gravest
+        assert gravest is not None
+        assert gravest.reason == reason
+
+
 def test_a_key_that_is_configured_and_that_nobody_serves_is_told(case: HousekeepingCase) -> None:
     case.client.zadd(redis_keys.configured(FLEET), {"lonely": case.clock.now_ms + 1000})
     overview = look(case)
@@ -125,6 +147,7 @@ def test_a_queue_says_since_when_and_why_it_waits(case: HousekeepingCase) -> Non
 def test_a_queue_whose_jobs_are_all_paused_says_so_and_one_of_which_some_are_why_the_others_wait(
     case: HousekeepingCase,
 ) -> None:
+    case.ledger.open(begins=True)
     pause_job(case.client, FLEET, "job", declare_flags=False)
     (queue,) = look(case).queues
     assert (queue.paused, queue.delayed, queue.waiting, queue.wait_s) == (3, 0, 3, None)
@@ -133,6 +156,15 @@ def test_a_queue_whose_jobs_are_all_paused_says_so_and_one_of_which_some_are_why
     case.waits.note("a1", "60 requests per 60 s", 30.0)
     (queue,) = look(case).queues
     assert (queue.paused, queue.ready_bulk, queue.why) == (3, 1, "60 requests per 60 s")
+
+
+def test_of_a_queue_whose_requests_are_all_in_backoff_that_is_said_and_for_how_long(case: HousekeepingCase) -> None:
+    keys = redis_keys.QueueKeys(FLEET, "a1")
+    for number, due_s in enumerate((30, 20, 600)):
+        case.client.zrem(keys.ready_bulk, f"job:{number}")
+        case.client.zadd(keys.delayed, {f"job:{number}": case.clock.now_ms + due_s * 1000})
+    (queue,) = look(case).queues
+    assert (queue.delayed, queue.why, queue.wait_s) == (3, "in backoff after failed attempts", 20.0)
 
 
 def test_of_a_queue_in_which_nothing_waits_nothing_is_said(case: HousekeepingCase) -> None:

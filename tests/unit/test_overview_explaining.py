@@ -99,7 +99,8 @@ def test_a_request_in_backoff_names_what_failed(case: ExplainCase) -> None:
 
 def test_a_request_that_the_ledger_does_not_hold_is_done_or_to_come(case: ExplainCase) -> None:
     assert case.request("9") == (
-        "line 9 of job job (questions.jsonl) has its answer, or was not sent into the queue yet"
+        "line 9 of job job (questions.jsonl) is not in the queue: it has its answer, or was not sent into the queue "
+        "yet, or there is none"
     )
 
 

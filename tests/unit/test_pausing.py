@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from keyfleet import redis_keys
 from keyfleet.contract import Request
-from keyfleet.jobs import cancel_job, list_jobs, pause_job, purge_job, resume_job
+from keyfleet.jobs import cancel_job, finish_resuming, list_jobs, pause_job, pausing, purge_job, resume_job
 from keyfleet.jobs.listing import read_records
 from keyfleet.ledger import Beat, Closing, JobLedger, JobOptions, JobState, ProducerWord, Retry, Transitions
 from keyfleet_workers.dispatch import taker as taker_module
@@ -28,7 +29,7 @@ class PauseCase(TakeCase):
         self.job.open(begins=True)
         self._transitions = Transitions(self.client, FLEET, lease_ms=LEASE_MS, declare_flags=False)
 
-    def pause(self) -> int:
+    def pause(self) -> int | None:
         return pause_job(self.client, FLEET, "job", declare_flags=False)
 
     def resume(self) -> bool:
@@ -64,6 +65,51 @@ def test_nothing_of_a_paused_job_is_taken_and_the_order_of_acceptance_outlives_t
     assert case.resume()
     assert case.taken() == ["0", "1", "2", "3"]
     assert not case.resume()
+
+
+def test_a_pause_that_is_still_at_it_when_somebody_resumes_parks_nothing_more(
+    case: PauseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def queues_after_a_resume(client: redis.Redis, fleet: str) -> list[str]:
+        monkeypatch.undo()
+        case.resume()
+        return [QUEUE]
+
+    case.accept(1, 1)
+    monkeypatch.setattr(pausing, "queue_names", queues_after_a_resume)
+    assert case.pause() == 0
+    assert case.job.depths(QUEUE) == {"ready": 2, "running": 0, "delayed": 0}
+
+
+def test_what_a_broken_off_resume_has_left_goes_on_with_the_workers(case: PauseCase) -> None:
+    case.accept(1, 1)
+    case.pause()
+    case.client.srem(redis_keys.paused(FLEET), "job")
+    case.client.sadd(redis_keys.resuming(FLEET), "job")
+    case.reap()
+    assert case.taken() == []
+    finish_resuming(case.client, FLEET, declare_flags=False)
+    case.reap()
+    assert case.taken() == ["0", "1"]
+    assert not case.client.exists(redis_keys.resuming(FLEET))
+
+
+@pytest.mark.parametrize("how", ["done", "cancelled", "unknown"])
+def test_a_job_that_has_ended_is_not_paused(case: PauseCase, how: str) -> None:
+    if how == "cancelled":
+        cancel_job(case.client, FLEET, "job", declare_flags=False)
+    elif how == "done":
+        case.job.close(Closing())
+    job_id = "nobody" if how == "unknown" else "job"
+    assert pause_job(case.client, FLEET, job_id, declare_flags=False) is None
+    assert not case.client.exists(redis_keys.paused(FLEET))
+
+
+def test_many_paused_requests_before_others_hold_nobody_up(case: PauseCase) -> None:
+    case.pause()
+    case.accept(*[1] * 3)
+    assert case.take(quota()).parked == 3
+    assert case.take(quota()).parked == 0
 
 
 def test_other_jobs_of_the_queue_go_on_and_are_not_held_up_by_what_a_paused_one_has_before_them(

@@ -177,6 +177,15 @@ def test_while_the_broker_is_away_every_host_keeps_what_it_serves_and_says_so_on
     ]
 
 
+def test_after_the_server_has_lost_everything_every_host_keeps_what_it_serves(fleet: Fleet) -> None:
+    keys, hosts = keys_of(20), [fleet.host(f"host-{n}") for n in range(5)]
+    fleet.pass_time(60, hosts, keys)
+    before = [set(host.serving) for host in hosts]
+    fleet.client.flushall()
+    fleet.pass_time(40, hosts, keys)
+    assert [set(host.serving) for host in hosts] == before
+
+
 def test_a_lease_that_is_not_held_is_not_given(fleet: Fleet) -> None:
     with pytest.raises(LookupError):
         fleet.host("one").shared.lease(keys_of(1)[0])

@@ -100,6 +100,7 @@ def test_the_lease_of_each_worker_is_given_back_as_soon_as_it_takes_nothing_more
     place.write_keys({"a": {"behaviour": "stays"}, "b": {"workers": 2}})
     one = place.start()
     wait_until(lambda: place.leases == ["a", "b", "b"], "the leases are held")
+    wait_until(lambda: place.alive("a"), "the one that stays has begun")
     one.signal(signal.SIGTERM)
     wait_until(lambda: place.leases == [], "they are given back")
     assert place.alive("a"), "which finishes its calls"

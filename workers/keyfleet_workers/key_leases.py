@@ -41,9 +41,9 @@ class KeyLeases:
         self._connect = connect
         self._fleet = fleet
         self._lease_ms = lease_ms
-        self._acquire, self._renew, self._take_over, self._call_back = (
+        self._acquire, self._renew, self._take_over, self._call_back, self._configured = (
             load_source((PACKAGE, f"key_{name}.lua"), declare_flags=declare_flags)
-            for name in ("lease_acquire", "lease_renew", "lease_take_over", "call_back")
+            for name in ("lease_acquire", "lease_renew", "lease_take_over", "call_back", "configured")
         )
 
     def acquire(self, candidates: Sequence[tuple[str, int]], holder: str) -> KeyLease | None:
@@ -95,14 +95,8 @@ class KeyLeases:
         """
         if not key_names:
             return
-        name = redis_keys.configured(self._fleet)
         with self._connect() as client:
-            now_ms = server_now_ms(client)
-            pipeline = client.pipeline(transaction=False)
-            pipeline.zadd(name, dict.fromkeys(key_names, now_ms + CONFIGURED_MS))
-            pipeline.zremrangebyscore(name, "-inf", now_ms)
-            pipeline.pexpire(name, CONFIGURED_MS)
-            pipeline.execute()
+            Script(client, self._configured)([redis_keys.configured(self._fleet)], [CONFIGURED_MS, *key_names])
 
     def call_back(self, key_names: Sequence[str]) -> None:
         """Tell workers that have left these keys out that they can be used again. Raises redis.RedisError."""

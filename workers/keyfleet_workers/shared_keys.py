@@ -80,6 +80,8 @@ class SharedKeys:
 
     def _share(self, usable: Sequence[KeyConfig]) -> None:
         """Take what is free and due, else relieve whoever holds most. Raises redis.RedisError."""
+        if self._held:
+            self.leases.renew(self._held)  # a server that lost everything shows these places free, until this
         most = {key.name: self.workers_per_key or key.workers for key in usable}
         holders = self.leases.holders(self._configured)
         free = {name: most[name] - len(holders[name]) for name in most if most[name] > len(holders[name])}

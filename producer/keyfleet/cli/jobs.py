@@ -103,10 +103,10 @@ def pause(job: str, **given: Any) -> None:
     with open_jobs_server() as server:
         record = server.find(job)
         name = f"job {short_id(record.job_id)} ({record.facts.name})"
-        state = record.state(server.now_ms())
-        if state in (JobState.DONE, JobState.CANCELLED):
-            raise ConfigurationError(f"{name} is {state.value}, so there is nothing to pause")
         waiting = pause_job(server.client, record.fleet, record.job_id)
+        if waiting is None:
+            state = server.find(record.job_id).state(server.now_ms()).value
+            raise ConfigurationError(f"{name} is {state}, so there is nothing to pause")
         click.echo(f"{name} is paused: {waiting:,} requests wait; `keyfleet jobs resume` lets it go on", err=True)
 
 

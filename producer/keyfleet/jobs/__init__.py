@@ -4,7 +4,7 @@ from keyfleet.jobs.cancelling import Cancelled, cancel_job, withdraw_job
 from keyfleet.jobs.finding import find_job
 from keyfleet.jobs.fleets import fleets_with_jobs, forget_fleet, keys_fleet, run_fleet
 from keyfleet.jobs.listing import ListedJob, OpenCounts, list_jobs, server_now_ms
-from keyfleet.jobs.pausing import pause_job, resume_job
+from keyfleet.jobs.pausing import finish_resuming, pause_job, resume_job
 from keyfleet.jobs.purging import Purged, forget_gone_callers, purge_abandoned, purge_abandoned_runs, purge_job
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Purged",
     "cancel_job",
     "find_job",
+    "finish_resuming",
     "fleets_with_jobs",
     "forget_fleet",
     "forget_gone_callers",

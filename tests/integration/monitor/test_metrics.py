@@ -18,7 +18,9 @@ from support.metrics import Samples, check_metrics, page
 from support.scripted_server import unused_port
 from support.server import running
 
-KEYS = (sim_key("a"), sim_key("b"))
+pytestmark = pytest.mark.xdist_group("metrics")  # they share one host, which the last of them end
+
+KEYS = (sim_key("a", "12/1 second"), sim_key("b", "12/1 second"))  # so that the third key is tried too
 STRANGER = sim_key("stranger")
 LINES = 30
 

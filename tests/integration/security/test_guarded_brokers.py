@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from keyfleet.broker import check_server, connect
+from keyfleet.cli.service_exits import BROKER_AWAY_EXIT
 from keyfleet.errors import BrokerUnavailable
 from keyfleet.sim import SimConfig
 from support import Place, ServerProcess, bare_line, lines_answered, sim_key, write_lines
@@ -86,14 +87,14 @@ def test_a_job_runs_with_a_client_certificate_and_a_password(
         run_job(place, start_sim, f"rediss://:{quote(PASSWORD, safe='')}@127.0.0.1:{front.port}/0?{query}")
 
 
-def said(place: Place, url: str) -> str:
+def said(place: Place, url: str, *, workers_code: int = BROKER_AWAY_EXIT) -> str:
     """What a run and a worker say of a broker that they can't use: the same one line."""
     (place.directory / "keys.yaml").write_text("keys: [{name: one, api_key: '${SECRET}'}]\n", encoding="utf-8")
     write_lines(place.directory / "in.jsonl", [bare_line(1)])
     lines = set()
-    for arguments in (("run", "in.jsonl", "--workers"), ("worker", "--key", "one")):
+    for arguments, code in ((("run", "in.jsonl", "--workers"), 2), (("worker", "--key", "one"), workers_code)):
         command = place.run(*arguments, KEYFLEET_BROKER_URL=url, SECRET="sk-nobody-knows-this-one")
-        assert command.code == 2
+        assert command.code == code
         assert "Traceback" not in command.stderr
         lines.add(command.stderr.splitlines()[-1])
     (line,) = lines
@@ -143,6 +144,6 @@ def test_a_missing_client_certificate_is_said(place: Place, broker: ServerProces
 
 @pytest.mark.parametrize("rest", [":p/w0rd-of-mine@127.0.0.1:1", ":p#w0rd-of-mine@127.0.0.1:1"])
 def test_a_password_that_is_not_encoded_is_said_without_it(place: Place, rest: str) -> None:
-    line = said(place, f"redis://{rest}")
+    line = said(place, f"redis://{rest}", workers_code=2)
     assert "%2F" in line
     assert "w0rd" not in line

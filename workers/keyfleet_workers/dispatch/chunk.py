@@ -45,8 +45,9 @@ class ChunkRunner:
             return
         with self._taking_role(queue, 0.0) as has_role:
             if has_role:
-                parts = self._parts
-                Taking(parts, queue, parts.quota(queue), parts.report(queue), has_ticket=False).take_at_once()
+                parts, report = self._parts, self._parts.report(queue)
+                Taking(parts, queue, parts.quota(queue), report, has_ticket=False).take_at_once()
+                report.counts.tell_end(report.end)
 
     @contextmanager
     def _taking_role(self, queue: str, timeout_s: float) -> Iterator[bool]:

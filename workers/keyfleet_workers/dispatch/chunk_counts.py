@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 
 __all__ = ["ChunkCounts"]
 
@@ -16,6 +17,7 @@ class ChunkCounts:
         self._condition = threading.Condition()
         self._under_way = 0
         self._begun: set[str] = set()
+        self._at_end: Callable[[], object] | None = None
         self.ends: Counter[str] = Counter()
         self.tokens = 0
         self.provider_s = 0.0
@@ -38,6 +40,9 @@ class ChunkCounts:
             self._begun.discard(key)
             self.ends[how] += requests
             self._tell()
+            tell_end = self._at_end if not self._under_way else None
+        if tell_end is not None:
+            tell_end()
 
     def add(self, how: str, requests: int) -> None:
         """So many requests ended without a call."""
@@ -49,6 +54,15 @@ class ChunkCounts:
         with self._condition:
             self.tokens += tokens
             self.provider_s += took_s
+
+    def tell_end(self, tell: Callable[[], object]) -> None:
+        """Have `tell` called once no call is under way any more, for those who don't wait. To be asked for when all
+        have begun."""
+        with self._condition:
+            self._at_end = tell if self._under_way else None
+            is_over = not self._under_way
+        if is_over:
+            tell()
 
     def _tell(self) -> None:
         """Waking the chunk's thread for each call would cost as much as a round trip."""

@@ -28,11 +28,13 @@
 -- ARGV[15]    n, the number of limits
 -- ARGV[16..]  per limit: amount, window_ms, guard_ms, known_ms
 -- then        per limit what it counts: requests, tokens or images
--- Returns     {now_ms, wait_ms, limit, hold, ready_left, taken, impossible, expired, dropped, standings}
+-- Returns     {now_ms, wait_ms, limit, hold, ready_left, taken, impossible, expired, dropped, standings,
+--             parked}
 --             wait_ms: until the first request left over may start here (0: none is left, or only `most` stopped it)
 --             limit (from 1) or hold (as it stands, '' for none): what imposes the wait
 --             taken: id, token, cost_tokens, cost_images, record, attempts, pack, number of its call (from 1),
 --             accepted_ms (0 where its place can't be read), ...
+--             parked: how many of paused jobs were met, which wait on in backoff
 --             impossible: the same with a call of 0; leased to the caller to be failed; a cost of -1 stands for a place
 --             that can't be read
 --             expired: the same of those that are too late to be started
@@ -53,7 +55,7 @@ local ready_urgent = redis.call('ZCARD', READY_URGENT)
 local ready_left = ready_urgent + redis.call('ZCARD', READY_BULK)
 
 local function nothing(wait_ms, hold)
-  return {milliseconds(server_now_ms()), wait_ms, 0, hold, ready_left, {}, {}, {}, {}, {}}
+  return {milliseconds(server_now_ms()), wait_ms, 0, hold, ready_left, {}, {}, {}, {}, {}, 0}
 end
 
 if ready_left == 0 then return nothing(0, '') end
@@ -297,4 +299,5 @@ for _, window in ipairs(windows) do
   standings[#standings + 1] = window.foreign
 end
 ready_left = ready_left - #chosen - #hopeless - #expired - #dropped - #paused_here
-return {milliseconds(now_ms), wait_ms, blocked, '', ready_left, taken, impossible, too_late, unwanted, standings}
+return {milliseconds(now_ms), wait_ms, blocked, '', ready_left, taken, impossible, too_late, unwanted, standings,
+  #paused_here}

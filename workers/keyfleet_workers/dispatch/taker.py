@@ -81,7 +81,7 @@ class TakeResult:
     `wait_ms` is the time until the first request left over may start here, 0 where nothing but the number asked for
     stopped the take. What imposes it is a limit, or a hold. `impossible` are leased requests that fit no key's limits;
     `malformed` are leased too, and can't be read. `expired` are leased, and too late to be started;
-    of `dropped` the caller is gone.
+    of `dropped` the caller is gone. `parked` were met, and wait on with their paused jobs.
     """
 
     grant: Grant
@@ -94,6 +94,7 @@ class TakeResult:
     malformed: tuple[MalformedRow, ...] = ()
     expired: tuple[Taken, ...] = ()
     dropped: tuple[Taken, ...] = ()
+    parked: int = 0
 
     @property
     def taken(self) -> tuple[Taken, ...]:
@@ -154,7 +155,7 @@ class Taker:
         arguments += [len(scopes), len(limits)]
         arguments += as_arguments(limits, self._known_ms(quota, asked_s))
         answer = self._script(keys, [*arguments, *(limit.unit for limit in limits)])
-        now_ms, wait_ms, blocked, hold, ready_left, taken, impossible, expired, dropped, standings = answer
+        now_ms, wait_ms, blocked, hold, ready_left, taken, impossible, expired, dropped, standings, parked = answer
         packs, malformed = decode_packs(taken)
         hopeless, unreadable = decode_rows(impossible)
         too_late, unreadable_late = decode_rows(expired)
@@ -171,6 +172,7 @@ class Taker:
             (*malformed, *unreadable, *unreadable_late, *unreadable_unwanted),
             too_late,
             unwanted,
+            parked,
         )
 
     def _hold_scopes(self, quota: Quota) -> tuple[str, ...]:

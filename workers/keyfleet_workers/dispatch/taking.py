@@ -211,6 +211,8 @@ class Taking:
         if not wait_ms:
             if result.packs or result.impossible or result.malformed or result.expired or result.dropped:
                 return True
+            if result.parked:  # they stood before others, of which nothing is known yet
+                return True
             wait_ms = NOTHING_FITS_MS
         wait_s = wait_ms / 1000
         self._leave_to_others(left, *_reason(result), wait_s)

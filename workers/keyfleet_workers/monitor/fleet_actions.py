@@ -80,6 +80,8 @@ class FleetActions:
 
     def _pause(self, job_id: str) -> str:
         waited = pause_job(self._client, self._fleet, job_id, declare_flags=self._declare_flags)
+        if waited is None:
+            raise ActionFailed(409, f"job {short_id(job_id)} has ended already")
         return f"job {short_id(job_id)} is paused; {waited:,} of its requests wait"
 
     def _resume(self, job_id: str) -> str:

@@ -2,12 +2,15 @@
 -- pause: keep requests of a paused job from being taken, or let those of a resumed one be ready again.
 --
 -- KEYS[1..9]  the queue (queue.lua)
+-- KEYS[10]    paused, set of jobs
 -- ARGV[1]     pauses 0|1
+-- ARGV[2]     job id
 -- then ARGV   request ids, all of that job
 -- Returns     how many were changed; what a worker holds stays as it is, and so does what is in backoff
--- Invariant   the order of acceptance outlives a pause
+-- Invariant   the order of acceptance outlives a pause, and nothing waits on for a pause that somebody has ended
 local changed = 0
-for index = 2, #ARGV do
+if redis.call('SISMEMBER', KEYS[10], ARGV[2]) ~= tonumber(ARGV[1]) then return 0 end
+for index = 3, #ARGV do
   local request = ARGV[index]
   if ARGV[1] == '1' then
     if redis.call('ZREM', READY_URGENT, request) + redis.call('ZREM', READY_BULK, request) > 0 then
