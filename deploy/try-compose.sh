@@ -48,7 +48,8 @@ python_inside() { compose exec -T gateway python -c "$@"; }
 make_secrets() {
   mkdir -m 700 "$FLEET_SECRETS"
   random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
-  redis_password="a\"b\\c'd\$e f$(random)" flower_password=$(random) gateway_key=$(random)
+  redis_tail=$(random) flower_password=$(random) gateway_key=$(random)
+  redis_password="a\"b\\c'd\$e f$redis_tail"
   printf '%s\n' "$redis_password" >"$FLEET_SECRETS/redis-password"
   printf 'me:%s\n' "$flower_password" >"$FLEET_SECRETS/flower-users"
   printf '%s\n' "$gateway_key" >"$FLEET_SECRETS/gateway-keys"
@@ -61,7 +62,8 @@ make_secrets() {
     echo "  - {name: key-$number, api_key: $key, requests: [$limit]}" >>"$place/sim.yaml"
     printf '%s\n' "$key" >>"$place/values"
   done
-  printf '%s\n' "$redis_password" "$flower_password" "$gateway_key" >>"$place/values"
+  # The password's tail reads the same where the rest is escaped, in JSON or in a URL.
+  printf '%s\n' "$redis_password" "$redis_tail" "$flower_password" "$gateway_key" >>"$place/values"
   printf 'configs:\n  sim.yaml: {file: "%s"}\n' "$place/sim.yaml" >"$place/sim.override.yml"
   chmod 444 "$FLEET_SECRETS"/* "$place/sim.yaml"
 }

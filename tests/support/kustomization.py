@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["EXAMPLE_KEYS", "Manifest", "Manifests", "built", "example_overlay", "named"]
+__all__ = ["EXAMPLE_KEYS", "PROJECT", "Manifest", "Manifests", "built", "example_overlay", "named"]
 
 PROJECT = Path(__file__).parents[2]
 
@@ -29,8 +29,9 @@ def example_overlay(directory: Path) -> Path:
     shutil.rmtree(overlay / "secrets", ignore_errors=True)
     script = overlay.parent / "make-secrets.sh"
     subprocess.run([str(script), str(overlay)], check=True, capture_output=True)
-    lines = [f"{name}=sk-of-{name}\n" for name in EXAMPLE_KEYS]
-    (overlay / "secrets" / "keys.env").write_text("".join(lines), encoding="utf-8")
+    keys = overlay / "secrets" / "keys.env"
+    lines = [f"{line}sk-of-{line[:-1]}\n" for line in keys.read_text(encoding="utf-8").splitlines()]
+    keys.write_text("".join(lines), encoding="utf-8")
     return overlay
 
 

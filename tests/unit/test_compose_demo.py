@@ -62,6 +62,10 @@ def test_its_job_is_the_one_that_the_producer_runs_on_the_fleets_workers() -> No
     assert str(given["output"]).startswith(producer["volumes"][0].partition(":")[2])
 
 
+def test_its_keys_are_told_by_their_names(keys: tuple[KeyConfig, ...]) -> None:
+    assert {key.name[:5] for key in keys} == {"demo-"}
+
+
 def test_the_gateway_has_a_key_for_the_demo() -> None:
     assert len(ApiKeys.find([file_of("secrets", "gateway-keys")], NOTHING)) == 1
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from keyfleet.config.notation import parse_size_bytes
 from keyfleet.config.settings import DEFAULT_SHUTDOWN_TIMEOUT_S
@@ -73,7 +74,7 @@ def test_services_wait_for_services_that_exist_and_say_when_they_are_healthy() -
 
 def test_every_file_that_it_mounts_or_builds_is_there() -> None:
     files = [entry["file"] for kind in ("secrets", "configs") for entry in DOCUMENT[kind].values()]
-    files += [SERVICES[name]["build"]["dockerfile"] for name in OURS]
+    files.append(SERVICES["worker"]["build"]["dockerfile"])
     assert [name for name in files if not (PROJECT / name).is_file()] == []
 
 
@@ -140,6 +141,13 @@ def test_redis_may_be_published_to_other_hosts_only_at_an_address_that_was_given
     assert port.startswith("${FLEET_REDIS_ADDRESS:?")
 
 
+def test_redis_is_never_published_with_the_demos_password() -> None:
+    overridden = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))["secrets"]["redis-password"]["file"]
+    directory, _, name = overridden.rpartition("/")
+    assert directory.startswith("${FLEET_SECRETS:?")
+    assert DOCUMENT["secrets"]["redis-password"]["file"].endswith(f"/{name}")
+
+
 def test_redis_keeps_what_was_accepted() -> None:
     lines = (PROJECT / "deploy" / "redis.conf").read_text(encoding="utf-8").splitlines()
     settings = dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
@@ -157,15 +165,24 @@ def test_redis_may_take_twice_its_data_while_it_rewrites_its_file() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_the_image_is_built_here_and_never_somebody_elses_of_that_name(name: str) -> None:
+def test_the_image_is_the_one_built_here_and_never_somebody_elses_of_that_name(name: str) -> None:
     assert SERVICES[name]["pull_policy"] == "never"
-    assert SERVICES[name]["build"] == SERVICES["worker"]["build"]
+    assert SERVICES[name]["image"] == SERVICES["worker"]["image"]
+
+
+def test_one_service_alone_builds_the_image_since_builds_of_one_name_collide() -> None:
+    assert [name for name in SERVICES if "build" in SERVICES[name]] == ["worker"]
 
 
 def test_workers_scale() -> None:
     worker = SERVICES["worker"]
-    assert not {"container_name", "hostname", "ports", "deploy", "scale", "volumes"} & set(worker)
+    assert not {"container_name", "hostname", "ports", "deploy", "volumes"} & set(worker)
     assert parse_command(worker["command"])["share"] is True
+
+
+def test_how_many_workers_there_are_can_be_kept_for_the_next_start() -> None:
+    assert SERVICES["worker"]["scale"] == 1
+    assert "    scale: ${FLEET_WORKERS:-1}\n" in COMPOSE_FILE.read_text(encoding="utf-8")
 
 
 def test_a_stop_leaves_calls_under_way_their_time() -> None:

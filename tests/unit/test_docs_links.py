@@ -11,7 +11,13 @@ import pytest
 from keyfleet.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "benchmarks" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    ROOT / "benchmarks" / "README.md",
+    *sorted(ROOT.glob("deploy/**/README.md")),
+]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 LINK = re.compile(r"\]\((?!https?://)([^)\s]+)\)")

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from keyfleet.config import Environment, load_keys_file
-from support.kustomization import EXAMPLE_KEYS, Manifest, Manifests, built, example_overlay, named
+from support.kustomization import EXAMPLE_KEYS, PROJECT, Manifest, Manifests, built, example_overlay, named
 from support.pods import Pod, pods_of, selects
 
 OLDEST_KUBERNETES = "1.29"
@@ -160,10 +160,79 @@ def test_the_examples_keys_file_reads_and_its_secrets_are_mounted_where_it_looks
     assert {key.api_key.expand(Environment({})) for key in keys} <= worker.files(manifests)
 
 
+def make_secrets(overlay: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = overlay.parent / "make-secrets.sh"
+    return subprocess.run([str(script), str(overlay), *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """The example without secrets."""
+    overlay = example_overlay(tmp_path)
+    shutil.rmtree(overlay / "secrets")
+    return overlay
+
+
+def test_there_is_a_line_for_the_api_key_of_each_key_of_the_overlay(bare: Path) -> None:
+    (bare / "keys.yaml").write_text("keys:\n  - name: a-1 # mine\n  - {name: 'b.2', rpm: 5}\n", encoding="utf-8")
+    assert make_secrets(bare).returncode == 0
+    assert (bare / "secrets" / "keys.env").read_text(encoding="utf-8") == "a-1=\nb.2=\n"
+
+
+def test_another_fleets_users_reach_that_fleet_alone(bare: Path) -> None:
+    assert make_secrets(bare, "night").returncode == 0
+    users = (bare / "secrets" / "users.acl").read_text(encoding="utf-8")
+    assert "{keyfleet}:night:" in users
+    assert "{keyfleet}:main:" not in users
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("operations.md", None), ("operations.md", "# No users\n"), ("keys.yaml", None), ("keys.yaml", "keys: []\n")],
+)
+def test_what_lacks_a_source_is_not_made_at_all_and_says_which(bare: Path, name: str, text: str | None) -> None:
+    source = bare / name if name == "keys.yaml" else bare.parents[2] / "docs" / name
+    source.unlink()
+    if text is not None:
+        source.write_text(text, encoding="utf-8")
+    done = make_secrets(bare)
+    assert done.returncode != 0
+    assert "made" not in done.stdout
+    assert name in done.stderr
+    assert not (bare / "secrets").exists()
+
+
 def test_secrets_are_made_once_and_never_overwritten(overlay: Path) -> None:
     before = (overlay / "secrets" / "users.acl").read_text(encoding="utf-8")
-    again = subprocess.run([str(overlay.parent / "make-secrets.sh"), str(overlay)], capture_output=True, check=False)
+    again = make_secrets(overlay)
     assert again.returncode == 1
-    assert b"is there already" in again.stderr
+    assert "is there already" in again.stderr
     assert (overlay / "secrets" / "users.acl").read_text(encoding="utf-8") == before
     assert {path.stat().st_mode & 0o077 for path in (overlay / "secrets").glob("*-*")} == {0}
+
+
+def test_the_readmes_patches_replace_what_is_there(manifests: Manifests) -> None:
+    readme = (PROJECT / "deploy" / "kubernetes" / "README.md").read_text(encoding="utf-8")
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)]
+    patches = [patch for block in blocks for patch in block["patches"]]
+    assert len(patches) == 3
+    for patch in patches:
+        for change in yaml.safe_load(patch["patch"]):
+            found: Any = named(manifests, patch["target"]["kind"])[patch["target"]["name"]]
+            for step in change["path"].split("/")[1:]:
+                found = found[int(step) if isinstance(found, list) else step]
+            assert type(found) is type(change["value"])
+
+
+def test_a_worker_has_the_memory_to_serve_as_many_keys_as_the_readme_says(manifests: Manifests) -> None:
+    readme = (PROJECT / "deploy" / "kubernetes" / "README.md").read_text(encoding="utf-8")
+    (key_mebibytes,) = re.findall(r"(\d+) MiB for each key", " ".join(readme.split()))
+    (keys,) = re.findall(r"more than about (\d+) keys", readme)
+    (worker,) = [pod for pod in pods_of(manifests) if pod.name == "keyfleet-worker"]
+    assert worker.container["resources"]["limits"]["memory"] == "2Gi"
+    assert int(keys) * int(key_mebibytes) <= 2048
+
+
+def test_names_are_found_through_a_cache_on_the_node_too(manifests: Manifests) -> None:
+    (rule,) = named(manifests, "NetworkPolicy")["names"]["spec"]["egress"]
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in rule["to"]

@@ -145,6 +145,19 @@ def test_the_keys_file_of_the_readme_finds_each_key_where_its_unit_loads_it(tmp_
         assert key.api_key.expand(env) in unit.credentials
 
 
+def test_the_readme_makes_the_secret_of_each_key_whose_worker_it_enables() -> None:
+    install = README[README.index("```sh") : README.index("```yaml")]
+    enabled = set(re.findall(r"keyfleet-worker@([\w-]+)", install))
+    assert enabled
+    assert enabled == set(re.findall(r"/etc/keyfleet/secrets/keys/([\w-]+)", install))
+
+
+def test_the_readme_installs_a_version_beside_the_one_that_runs_and_links_to_it() -> None:
+    (directory,) = re.findall(r"ln -sfn (\S+) /opt/keyfleet$", README, re.MULTILINE)
+    assert PROGRAM.startswith("/opt/keyfleet/")
+    assert f"python3 -m venv {directory} " in README
+
+
 def test_the_readme_names_every_file_that_the_units_read() -> None:
     files = {path for unit in UNITS for path in re.findall(r"/etc/keyfleet/[\w./-]+[\w]", unit.text)}
     assert len(files) > 5
