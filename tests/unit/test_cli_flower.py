@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -74,6 +75,12 @@ def test_for_others_a_password_is_made_up_and_printed_once(served: Served, addre
     assert password not in result.stdout
 
 
+def test_under_a_prefix_which_is_for_proxies_a_password_is_made_up_too(served: Served) -> None:
+    assert "made up" in typed(*BROKER, "--url-prefix", "/flower").stderr
+    assert "made up" not in typed(*BROKER, "--url-prefix", "/").stderr
+    assert [len(terms.credentials) for terms, _, _ in served] == [1, 0]
+
+
 def test_it_needs_a_broker(served: Served) -> None:
     result = typed()
     assert (result.exit_code, "give --broker or KEYFLEET_BROKER_URL" in result.stderr) == (2, True)
@@ -97,7 +104,9 @@ def test_where_flower_is_missing_it_says_what_to_install(served: Served, monkeyp
     assert served == []
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tornado leaves its socket open
 def test_a_port_that_is_taken_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match=r"--address 192\.0\.2\.1 --port 5555: nobody can listen there"):
         typed(*BROKER, "--address", "192.0.2.1")
+    gc.collect()
