@@ -11,10 +11,11 @@ from keyfleet.config import Provider
 from keyfleet_workers.provider import ProviderClient
 from keyfleet_workers.provider.client import ReadOnceEnvironment
 from support.call_case import clock
+from support.flower_case import answers
 from support.housekeeping_case import housekeeping
 from support.scripted_server import Key, MakeClient, ScriptedServer
 
-__all__ = ["clock", "housekeeping", "make_client", "provider"]
+__all__ = ["answers", "clock", "housekeeping", "make_client", "provider"]
 
 
 @pytest.fixture

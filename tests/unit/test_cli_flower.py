@@ -74,6 +74,12 @@ def test_for_others_a_password_is_made_up_and_printed_once(served: Served, addre
     assert password not in result.stdout
 
 
+def test_under_a_prefix_which_is_for_proxies_a_password_is_made_up_too(served: Served) -> None:
+    assert "made up" in typed(*BROKER, "--url-prefix", "/flower").stderr
+    assert "made up" not in typed(*BROKER, "--url-prefix", "/").stderr
+    assert [len(terms.credentials) for terms, _, _ in served] == [1, 0]
+
+
 def test_it_needs_a_broker(served: Served) -> None:
     result = typed()
     assert (result.exit_code, "give --broker or KEYFLEET_BROKER_URL" in result.stderr) == (2, True)

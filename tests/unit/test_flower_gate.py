@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from keyfleet.config import Environment
 from keyfleet.errors import ConfigurationError
 from keyfleet_workers.monitor.credentials import VARIABLE, Credentials
 from keyfleet_workers.monitor.gate import Gate, is_loopback
+from keyfleet_workers.monitor.refusal_log import RefusalLog
 
 SECRET = "s3cret:with-a-colon"
 NOBODY = Environment({})
@@ -22,9 +24,13 @@ def header(pair: str) -> str:
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
-def asked(path: str = "/keys", method: str = "GET", host: str = "localhost:5555", **headers: str) -> HTTPServerRequest:
-    line = RequestStartLine(method, path, "HTTP/1.1")
-    return HTTPServerRequest(start_line=line, headers=HTTPHeaders({"Host": host, **headers}))
+def asked(
+    path: str = "/keys", method: str = "GET", host: str = "localhost:5555", version: str = "HTTP/1.1", **headers: str
+) -> HTTPServerRequest:
+    line = RequestStartLine(method, path, version)
+    request = HTTPServerRequest(start_line=line, headers=HTTPHeaders({"Host": host, **headers}))
+    request.remote_ip = "203.0.113.9"
+    return request
 
 
 def test_a_user_is_known_by_the_whole_pair_alone() -> None:
@@ -100,6 +106,44 @@ def test_without_credentials_only_names_of_this_machine_are_answered() -> None:
     hosts = {"localhost:5555": None, "127.0.0.1": None, "[::1]:5555": None, "evil.example": 403, "10.0.0.5:5555": 403}
     found = {host: gate.refusal(asked(host=host)) for host in hosts}
     assert {host: refusal and refusal.status for host, refusal in found.items()} == hosts
+
+
+SENT_ON = (
+    *({"Forwarded": "for=203.0.113.9"}, {"Via": "1.1 proxy"}, {"X-Real-IP": "203.0.113.9"}),
+    *({f"x-forwarded-{what}": "x"} for what in ("for", "host", "proto")),
+)
+
+
+@pytest.mark.parametrize("headers", SENT_ON)
+def test_without_credentials_nobody_is_answered_through_a_proxy(headers: dict[str, str]) -> None:
+    refusal = Gate(Credentials(), "/healthcheck").refusal(asked(**headers))
+    assert refusal is not None
+    assert (refusal.status, "--basic-auth-file" in refusal.words) == (403, True)
+    known = asked(Authorization=header("bob:b"), **headers)
+    assert Gate(Credentials(["bob:b"]), "/healthcheck").refusal(known) is None
+
+
+def test_a_proxy_that_adds_no_header_is_known_by_its_old_http() -> None:
+    gate = Gate(Credentials(), "/healthcheck")
+    assert gate.refusal(asked(version="HTTP/1.0")) is not None
+    assert gate.refusal(asked("/healthcheck", version="HTTP/1.0")) is None
+
+
+def test_refusals_are_logged_at_once_and_then_once_a_second_with_their_number(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    planned: list[Callable[[], None]] = []
+    log = RefusalLog(lambda wait_s, then: planned.append(then))
+    for number in range(1000):
+        log.tell(asked(f"/{number}\x1b[2J"), 401)
+    planned.pop()()
+    planned.pop()()
+    log.tell(asked("/" + "x" * 1000), 403)
+    first, rest, later = caplog.messages
+    assert first == r"refused 'GET /0\x1b[2J' from 203.0.113.9 with 401"
+    assert rest == r"refused 999 more, the last 'GET /999\x1b[2J' from 203.0.113.9 with 401"
+    assert len(later) < 200
+    assert len(planned) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import redis
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
-from tornado.httpserver import HTTPServer
-from tornado.ioloop import IOLoop
-from tornado.testing import bind_unused_port
+from tornado.httpclient import HTTPResponse
 
 from keyfleet import redis_keys
 from keyfleet.jobs import pause_job
 from keyfleet_workers.monitor import application
-from keyfleet_workers.monitor.application import OPENS_API, FlowerTerms, GuardedFlower
+from keyfleet_workers.monitor.application import OPENS_API
 from keyfleet_workers.monitor.credentials import Credentials
 from keyfleet_workers.monitor.handlers import ACTION_HEADER
 from keyfleet_workers.monitor.page_document import MOST_ENDED_JOBS, page_document
 from keyfleet_workers.monitor.rows import format_row
 from keyfleet_workers.monitor.shared_picture import SharedPicture
 from keyfleet_workers.overview import read_overview
+from support.flower_case import Answers, terms
 from support.housekeeping_case import FLEET, HousekeepingCase
 
 ACTS = {ACTION_HEADER: "1"}
-
-
-@pytest.fixture
-def client(case: HousekeepingCase) -> redis.Redis:
-    return case.client
 
 
 @pytest.fixture
@@ -41,52 +34,6 @@ def case(housekeeping: HousekeepingCase) -> HousekeepingCase:
     housekeeping.accept("a1", 3)
     housekeeping.beat(says_status=True)
     return housekeeping
-
-
-class Answers:
-    """Asks an application that runs in a loop of its own."""
-
-    def __init__(self, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(application, "connect", lambda url: client)
-        self.loop = asyncio.new_event_loop()
-
-    def ask(self, terms: FlowerTerms, *requests: tuple[str, str, dict[str, str], str | None]) -> list[HTTPResponse]:
-        return self.loop.run_until_complete(self._ask(terms, requests))
-
-    async def _ask(self, terms: FlowerTerms, requests: Any) -> list[HTTPResponse]:
-        app = GuardedFlower(terms, IOLoop.current(), declare_flags=False)
-        socket, port = bind_unused_port()
-        server = HTTPServer(app)
-        server.add_socket(socket)
-        http = AsyncHTTPClient(force_instance=True)
-        try:
-            return [
-                await http.fetch(
-                    HTTPRequest(
-                        f"http://127.0.0.1:{port}{path}", method=method, headers=headers, body=body,
-                        allow_nonstandard_methods=True, follow_redirects=False,
-                    ),
-                    raise_error=False,
-                )
-                for method, path, headers, body in requests
-            ]  # fmt: skip
-        finally:
-            http.close()
-            server.stop()
-            await server.close_all_connections()
-            app.executor.shutdown()
-            app.redis_executor.shutdown()
-
-
-@pytest.fixture
-def answers(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
-    found = Answers(client, monkeypatch)
-    yield found
-    found.loop.close()
-
-
-def terms(**more: Any) -> FlowerTerms:
-    return FlowerTerms(broker_url="redis://127.0.0.1:9/0", fleet=FLEET, **more)
 
 
 def get(path: str, **headers: str) -> tuple[str, str, dict[str, str], str | None]:
@@ -234,6 +181,34 @@ def test_a_broker_that_is_away_is_said_without_its_address(answers: Answers, mon
     assert [(answer.code, told(answer)) for answer in (overview, action)] == [
         (503, {"error": "the broker doesn't answer"})
     ] * 2
+
+
+def test_what_is_wrong_with_the_broker_is_told_and_logged_once(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = redis.AuthenticationError("invalid password br0ker")
+    outcomes: list[Exception | bytes] = [wrong, wrong, redis.exceptions.OutOfMemoryError("br0ker"), b"{}"]
+
+    def read(client: redis.Redis, fleet: str) -> bytes:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, bytes):
+            return outcome
+        raise outcome
+
+    monkeypatch.setattr(application, "read_page", read)
+    with caplog.at_level(logging.INFO):
+        found = answers.ask(terms(), *[get("/keys/api/overview")] * 4)
+    assert [answer.code for answer in found] == [503, 503, 503, 200]
+    assert [told(answer).get("error", "").partition(";")[0] for answer in found] == [
+        *["the broker refuses the user or password of its address"] * 2,
+        *("the broker's memory is full", ""),
+    ]
+    assert [line for line in caplog.messages if "broker" in line] == [
+        "the broker refuses the user or password of its address (AuthenticationError)",
+        "the broker's memory is full; docs/operations.md says what to do (OutOfMemoryError)",
+        "the broker answers again",
+    ]
+    assert "br0ker" not in caplog.text
 
 
 def test_of_many_jobs_those_that_go_on_and_the_last_that_ended_are_shown(case: HousekeepingCase) -> None:

@@ -75,3 +75,26 @@ def test_nothing_is_cut_off_or_beyond_the_window(
         assert page.evaluate(FLAWS) == []
         assert page.evaluate("document.documentElement.dataset.bsTheme") == theme
         save_picture(page, f"keys-{keys}-{width}-{theme}")
+
+
+def test_a_key_that_its_provider_refuses_can_be_enabled_and_disabled(
+    browser: Browser, flower: Flower, server: ServerProcess
+) -> None:
+    with server.client() as client:
+        ToldFleet(client).tell(10)
+    with looked_at(browser, f"{flower.url}/keys", width=390) as page:
+        page.locator("#keys-rows > tr").first.wait_for()
+        offered = {
+            state: page.locator("#keys-rows > tr", has=page.get_by_text(state, exact=True))
+            .first.get_by_role("button")
+            .all_inner_texts()
+            for state in ("ready", "cooling", "revoked", "disabled")
+        }
+        assert page.evaluate(FLAWS) == []
+        save_picture(page, "keys-10-390-light")
+    assert offered == {
+        "ready": ["Probe", "Disable"],
+        "cooling": ["Probe", "Disable"],
+        "revoked": ["Probe", "Enable", "Disable"],
+        "disabled": ["Probe", "Enable"],
+    }

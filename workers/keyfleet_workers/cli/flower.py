@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,8 +76,8 @@ def _prefix(text: str) -> str:
 def flower(**given: Any) -> None:
     """Serve Flower, Celery's dashboard, for the fleet on a broker, with a page for keys, queues and jobs at /keys.
 
-    It needs the broker's URL and no key's secret. Elsewhere than on this machine alone it asks for a user and a
-    password: those of --basic-auth-file, else one that is made up and printed.
+    It needs the broker's URL and no key's secret. Elsewhere than on this machine alone, and with --url-prefix, which
+    is for proxies, it asks for a user and a password: those of --basic-auth-file, else one that is made up and printed.
 
     \b
       keyfleet flower --broker redis://host:6379/0                      for this machine alone
@@ -92,8 +91,6 @@ def flower(**given: Any) -> None:
     if settings.broker_url is None:
         raise click.UsageError("it watches the fleet on a broker: give --broker or KEYFLEET_BROKER_URL")
     configure_logging(settings.log_level, settings.log_format)
-    if settings.log_level > logging.DEBUG:  # every page asks every two seconds, also while the broker is away
-        logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
     _serve(given, settings, settings.broker_url, env)
 
 
@@ -117,12 +114,12 @@ def _serve(given: dict[str, Any], settings: Settings, broker_url: str, env: Envi
 
 
 def _credentials(given: dict[str, Any], env: Environment) -> Credentials:
-    """Those that are configured; outside of this machine there are always some."""
+    """Those that are configured; outside of this machine, and behind a proxy, there are always some."""
     from keyfleet_workers.monitor.credentials import Credentials
     from keyfleet_workers.monitor.gate import is_loopback
 
     found = Credentials.find(given["basic_auth_file"], env)
-    if len(found) or is_loopback(given["address"]):
+    if len(found) or (is_loopback(given["address"]) and not given["url_prefix"]):
         return found
     made_up = Credentials.made_up()
     user, _, password = made_up.pairs()[0].partition(":")

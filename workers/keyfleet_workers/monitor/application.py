@@ -16,16 +16,17 @@ import flower
 from flower.app import Flower
 from flower.options import default_options
 from flower.urls import settings as flower_settings
-from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
-from tornado.web import GZipContentEncoding
+from tornado.web import GZipContentEncoding, RequestHandler
 
 from keyfleet.broker import celery_url, connect
 from keyfleet.errors import ConfigurationError
 from keyfleet.tickets import make_app
 from keyfleet.version import __version__
+from keyfleet_workers.monitor.bounded_server import BoundedServer
+from keyfleet_workers.monitor.broker_standing import BrokerStanding
 from keyfleet_workers.monitor.credentials import Credentials
 from keyfleet_workers.monitor.fleet_actions import FleetActions
 from keyfleet_workers.monitor.gate import Gate, RefusedHandler
@@ -33,6 +34,7 @@ from keyfleet_workers.monitor.handlers import page_handlers
 from keyfleet_workers.monitor.page_document import read_page
 from keyfleet_workers.monitor.page_headers import PageHeaders
 from keyfleet_workers.monitor.page_templates import PageTemplates
+from keyfleet_workers.monitor.refusal_log import RefusalLog
 from keyfleet_workers.monitor.rows import COLUMNS, format_row
 from keyfleet_workers.monitor.shared_picture import SharedPicture
 
@@ -46,11 +48,8 @@ DEFAULT_MAX_TASKS = 10_000
 FORGET_WORKERS_S = 3600
 """Workers that are gone for so long are shown no more: each container's has a name of its own (s)."""
 
-MAX_REQUEST_BYTES = 1_000_000
-"""Longest body of a request; nothing here has need of more."""
-
-IDLE_CONNECTION_S = 300.0
-"""A connection on which nothing was asked for so long is closed (s)."""
+POLLED = ("/keys/api/overview", "/workers", "/tasks/datatable", "/api/workers", "/metrics", "/healthcheck")
+"""What pages and others ask for every few seconds: no line of the log for each, also while the broker is away."""
 
 REDIS_THREADS = 4
 """Readings and actions at the same time, apart from what Flower itself asks."""
@@ -78,6 +77,9 @@ class GuardedFlower(Flower):  # type: ignore[misc, unused-ignore] # Flower has n
         self.fleet = terms.fleet
         self.prefix = f"/{terms.url_prefix}" if terms.url_prefix else ""
         self.gate = Gate(terms.credentials, f"{self.prefix}/healthcheck")
+        self.refusals = RefusalLog(io_loop.call_later)
+        self.broker = BrokerStanding()
+        self.server: BoundedServer | None = None
         if os.environ.pop(OPENS_API, None):
             logger.warning("%s has no effect here: nothing is opened to everybody", OPENS_API)
         app = make_app(celery_url(terms.broker_url), terms.fleet)
@@ -87,7 +89,6 @@ class GuardedFlower(Flower):  # type: ignore[misc, unused-ignore] # Flower has n
         self.picture = SharedPicture(partial(read_page, client, terms.fleet), self.redis_executor)
         self.actions = FleetActions(client, terms.fleet, declare_flags=declare_flags)
         self.add_handlers(".*", page_handlers(self.prefix, __version__))
-        self._server: HTTPServer | None = None
 
     def _settings(self) -> dict[str, Any]:
         templates = Path(flower.__file__).parent / "templates"
@@ -104,8 +105,19 @@ class GuardedFlower(Flower):  # type: ignore[misc, unused-ignore] # Flower has n
         """Asks the gate before anything else."""
         refusal = self.gate.refusal(request)
         if refusal is not None:
+            self.refusals.tell(request, refusal.status)
             return self.get_handler_delegate(request, RefusedHandler, {"refusal": refusal})
         return super().find_handler(request, **kwargs)
+
+    def log_request(self, handler: RequestHandler) -> None:
+        """Tells of what was changed and what failed; at debug level of everything. Of refusals is told elsewhere."""
+        request = handler.request
+        is_asked_again = request.path.startswith(tuple(f"{self.prefix}{path}" for path in POLLED))
+        is_plain = handler.get_status() < 400 and request.method in ("GET", "HEAD")
+        if logger.isEnabledFor(logging.DEBUG) or not (
+            is_asked_again or is_plain or isinstance(handler, RefusedHandler)
+        ):
+            super().log_request(handler)
 
     def listen_on(self, address: str, port: int) -> int:
         """Listen; returns the port, which a 0 leaves to the system. Raises ConfigurationError."""
@@ -114,10 +126,8 @@ class GuardedFlower(Flower):  # type: ignore[misc, unused-ignore] # Flower has n
         except OSError as error:
             message = f"--address {address} --port {port}: nobody can listen there ({error.strerror or error})"
             raise ConfigurationError(message, setting="--port") from None
-        self._server = HTTPServer(
-            self, max_body_size=MAX_REQUEST_BYTES, idle_connection_timeout=IDLE_CONNECTION_S, body_timeout=30
-        )
-        self._server.add_sockets(sockets)
+        self.server = BoundedServer(self)
+        self.server.add_sockets(sockets)
         return int(sockets[0].getsockname()[1])
 
     def serve(self) -> None:
@@ -128,8 +138,8 @@ class GuardedFlower(Flower):  # type: ignore[misc, unused-ignore] # Flower has n
 
     def stop(self) -> None:
         """End `serve`; nothing is kept."""
-        if self._server is not None:
-            self._server.stop()
+        if self.server is not None:
+            self.server.stop()
         self.redis_executor.shutdown(wait=False, cancel_futures=True)
         super().stop()
 

@@ -6,14 +6,13 @@ import base64
 import binascii
 import hmac
 import logging
-import os
 import re
 import secrets
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 from keyfleet.config import Environment
+from keyfleet.config.file_access import others_may_read
 from keyfleet.errors import ConfigurationError
 
 __all__ = ["OPTION", "VARIABLE", "Credentials"]
@@ -83,7 +82,7 @@ def _read(path: Path) -> list[str]:
     """One pair on each line; blank lines and those that begin with # are left out."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        is_open = os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+        is_open = others_may_read(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
         raise ConfigurationError(f"{OPTION}: {path} can't be read ({reason})", setting=OPTION) from None

@@ -10,11 +10,11 @@ import ipaddress
 from dataclasses import dataclass
 
 from tornado.httputil import HTTPServerRequest
-from tornado.web import RequestHandler
+from tornado.web import RequestHandler, stream_request_body
 
 from keyfleet_workers.monitor.credentials import Credentials
 
-__all__ = ["Gate", "Refusal", "RefusedHandler", "is_loopback"]
+__all__ = ["Gate", "Refusal", "RefusedHandler", "is_loopback", "is_proxied"]
 
 
 def is_loopback(host: str) -> bool:
@@ -42,12 +42,30 @@ OTHER_NAME = Refusal(
     "This Flower asks for no password, so it answers to localhost alone; with one (keyfleet flower --basic-auth-file) "
     "it can be reached by other names.",
 )
+THROUGH_PROXY = Refusal(
+    403,
+    "This Flower asks for no password, so it answers to this machine alone, and not through a proxy, which others may "
+    "reach; with one (keyfleet flower --basic-auth-file) it can stand behind a proxy.",
+)
+
+SIGNS_OF_A_PROXY = ("Forwarded", "X-Forwarded-", "X-Real-Ip", "Via")
+"""What headers begin with that proxies add and browsers don't."""
+
+
+def is_proxied(request: HTTPServerRequest) -> bool:
+    """Whether a proxy has sent the request on. It may come from anywhere then, whichever name it calls this machine by.
+
+    nginx adds no header where nobody tells it to, but speaks HTTP/1.0, which browsers don't. A proxy that neither adds
+    anything nor speaks it is not recognised.
+    """
+    return request.version == "HTTP/1.0" or any(name.startswith(SIGNS_OF_A_PROXY) for name in request.headers)
 
 
 class Gate:
-    """With credentials, it asks for them; without, it lets in who calls this machine by a name of its own.
+    """With credentials, it asks for them; without, it lets in who calls this machine by a name of its own, directly.
 
-    Else a page from elsewhere could have its own name lead here, and act from within a browser on this machine.
+    Else a page from elsewhere could have its own name lead here, and act from within a browser on this machine; and
+    behind a proxy here, which calls by such a name, everybody would be let in.
     """
 
     def __init__(self, credentials: Credentials, open_path: str) -> None:
@@ -61,6 +79,8 @@ class Gate:
             return None
         if len(self._credentials):
             return None if self.user(request) is not None else UNKNOWN_USER
+        if is_proxied(request):
+            return THROUGH_PROXY
         return None if is_loopback(request.host_name) else OTHER_NAME
 
     def user(self, request: HTTPServerRequest) -> str | None:
@@ -68,8 +88,9 @@ class Gate:
         return self._credentials.user_of(request.headers.get("Authorization", ""))
 
 
+@stream_request_body
 class RefusedHandler(RequestHandler):
-    """Answers a request that is not let in."""
+    """Answers a request that is not let in as soon as its headers have come; of its body nothing is kept."""
 
     def initialize(self, refusal: Refusal) -> None:
         self._refusal = refusal
@@ -82,4 +103,8 @@ class RefusedHandler(RequestHandler):
         if self._refusal.status == UNKNOWN_USER.status:
             self.set_header("WWW-Authenticate", 'Basic realm="Keyfleet", charset="UTF-8"')
         self.set_header("Content-Type", "text/plain; charset=UTF-8")
+        self.set_header("Connection", "close")
         self.finish(f"{self._refusal.words}\n")
+
+    def data_received(self, chunk: bytes) -> None:
+        """Nobody reads it."""

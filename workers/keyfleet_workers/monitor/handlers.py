@@ -75,11 +75,13 @@ class _ApiHandler(BaseHandler):  # type: ignore[misc, unused-ignore] # Flower ha
     async def off_the_loop(self, act: Callable[[], str]) -> str:
         """What `act` returns, which talks to Redis; its failures become this request's."""
         try:
-            return await IOLoop.current().run_in_executor(self.application.redis_executor, act)
+            said = await IOLoop.current().run_in_executor(self.application.redis_executor, act)
         except ActionFailed as failed:
             raise HTTPError(failed.status, reason=None, log_message=failed.words) from None
         except redis.RedisError as error:
-            raise _as_http(error) from None
+            raise HTTPError(*self.application.broker.fails(error)) from None
+        self.application.broker.answers()
+        return said
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Whoever has asked is told of what was refused or couldn't be done; the log of what nobody has foreseen."""
@@ -93,13 +95,6 @@ class _ApiHandler(BaseHandler):  # type: ignore[misc, unused-ignore] # Flower ha
         self.finish({"error": words or "this didn't work; Flower's log says why"})
 
 
-def _as_http(error: redis.RedisError) -> HTTPError:
-    """Of the error's own text nothing is shown, which may hold a part of the broker's address."""
-    if isinstance(error, redis.exceptions.NoPermissionError):
-        return HTTPError(403, "Flower's user of Redis may not do that; docs/operations.md has the ACL for it")
-    return HTTPError(503, "the broker doesn't answer")
-
-
 class OverviewHandler(_ApiHandler):
     """How the fleet stands."""
 
@@ -108,7 +103,8 @@ class OverviewHandler(_ApiHandler):
         try:
             picture = await self.application.picture.get()
         except redis.RedisError as error:
-            raise _as_http(error) from None
+            raise HTTPError(*self.application.broker.fails(error)) from None
+        self.application.broker.answers()
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.set_header("Cache-Control", "no-store")
         self.finish(picture)

@@ -23,6 +23,9 @@ export function toneOf(state) {
 
 const UNTIL = { disabled: "until enabled", revoked: "until it works", out_of_credit: "until it works" };
 
+/** States that end sooner when somebody enables the key: they last for longer than a limit takes. */
+const HELD = ["disabled", "revoked", "out_of_credit"];
+
 /** One key. `update` takes {key, isShort}. */
 export function keyRow({ key: { name } }) {
   const element = fromTemplate("key-row");
@@ -42,8 +45,9 @@ export function keyRow({ key: { name } }) {
     showErrors(parts.errors, key, isBrief);
     limits.show(isBrief ? tightest(key) : limitsOf(key));
     if (mayAct) {
-      setText(parts.switch, isHeld(key) ? "Enable" : "Disable");
       setHidden(parts.probe, !Object.keys(key.workers).length);
+      setHidden(parts.enable, !statesOfAll(key).some((state) => HELD.includes(state)));
+      setHidden(parts.disable, statesOfAll(key).includes("disabled"));
     }
   };
   parts.more.addEventListener("click", () => {
@@ -52,7 +56,8 @@ export function keyRow({ key: { name } }) {
   });
   if (mayAct) {
     parts.probe.addEventListener("click", () => act(parts.probe, `keys/${name}/probe`));
-    parts.switch.addEventListener("click", () => switchKey(parts.switch, latest.key));
+    parts.enable.addEventListener("click", () => act(parts.enable, `keys/${name}/enable`));
+    parts.disable.addEventListener("click", () => disable(parts.disable, name));
   }
   const update = (item) => {
     latest = item;
@@ -61,23 +66,19 @@ export function keyRow({ key: { name } }) {
   return { element, update };
 }
 
-/** Whether enabling it would change anything: it is held for longer than a limit takes. */
-function isHeld(key) {
-  return ["disabled", "revoked", "out_of_credit"].includes(key.state);
+/** What holds the whole key, whichever of it is the gravest. */
+function statesOfAll(key) {
+  return key.states.filter((state) => state.pool === null).map((state) => state.state);
 }
 
-function switchKey(button, key) {
-  if (isHeld(key)) {
-    act(button, `keys/${key.name}/enable`);
-    return;
-  }
+function disable(button, name) {
   const question = {
-    title: `Disable ${key.name}?`,
+    title: `Disable ${name}?`,
     text: "It takes no more requests, on all hosts, until somebody enables it. Calls under way finish.",
     verb: "Disable",
     asksReason: true,
   };
-  confirmFirst(question, (reason) => act(button, `keys/${key.name}/disable`, { reason }));
+  confirmFirst(question, (reason) => act(button, `keys/${name}/disable`, { reason }));
 }
 
 function showWho(parts, key) {
