@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from keyfleet_workers.metrics import directory as directory_module
 from keyfleet_workers.metrics.directory import Claim, fold_dead, is_supervised, live_workers, note_supervisor
+from keyfleet_workers.metrics.disk_room import FIRST_BYTES
+from keyfleet_workers.metrics.opening import meter_in
 
 PROGRAM = Path(__file__).parents[1] / "support" / "metered_program.py"
 
@@ -32,14 +35,21 @@ class Metered:
         assert self._read() == "counted"
 
     def end_serving(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write("end\n")
-        self._process.stdin.flush()
-        assert self._read() == "ended"
+        assert self._tell("end") == "ended"
+
+    def call_models(self, count: int) -> None:
+        """One call of each of so many models with long names."""
+        assert self._tell(f"models {count}") == "called"
 
     def kill(self) -> None:
         self._process.kill()
         self._process.communicate()
+
+    def _tell(self, what: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        return self._read()
 
     def _read(self) -> str:
         assert self._process.stdout is not None
@@ -134,3 +144,41 @@ def test_a_supervisor_that_does_nothing_for_long_counts_as_hanging(
     later_ns = time.monotonic_ns() + round(directory_module.SUPERVISOR_SILENT_S * 1e9)
     monkeypatch.setattr("time.monotonic_ns", lambda: later_ns)
     assert not is_supervised(tmp_path)
+
+
+def sparse_files(directory: Path) -> list[str]:
+    """The files that lack room on the disk for a part of what is mapped into memory."""
+    found = ((path.name, path.stat()) for path in directory.glob("*.db"))
+    return [name for name, stat in found if stat.st_blocks * 512 < stat.st_size]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system can't set room on a disk aside")
+def test_the_disk_has_room_for_all_that_is_mapped_before_a_worker_begins(tmp_path: Path, start: StartWorker) -> None:
+    start("one", 0)
+    assert {path.name.rpartition("_")[0] for path in tmp_path.glob("*.db")} == {"counter", "histogram", "gauge_livesum"}
+    assert sparse_files(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system can't set room on a disk aside")
+def test_room_on_the_disk_grows_before_files_do(tmp_path: Path, start: StartWorker) -> None:
+    worker = start("one", 1)
+    worker.call_models(150)
+    (histograms,) = tmp_path.glob("histogram_*.db")
+    assert histograms.stat().st_size >= 4 * FIRST_BYTES
+    assert sparse_files(tmp_path) == []
+    worker.kill()
+    fold_dead(tmp_path)
+    assert sparse_files(tmp_path) == []
+    assert value(tmp_path, "calls_total", key="one", model="é" * 190 + "149", result="success") == 1
+
+
+def test_a_disk_without_room_means_no_meter_and_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        meter_in(tmp_path, "one")
+    assert list(tmp_path.glob("*.db")) == []

@@ -15,6 +15,8 @@ from typing import IO
 
 from prometheus_client.mmap_dict import MmapedDict
 
+from keyfleet_workers.metrics.disk_room import make_room, used_bytes
+
 __all__ = ["Claim", "fold_dead", "is_supervised", "live_workers", "note_supervisor"]
 
 LIVE = "live_"
@@ -27,6 +29,10 @@ SUPERVISOR = "supervisor"
 
 SUPERVISOR_SILENT_S = 30.0
 """A supervisor that has done nothing for this long hangs; a broker that is away holds it up for some seconds (s)."""
+
+
+ID_BYTES = 512
+"""Room for a worker's id, taken at once so that a disk that is full later keeps no worker from being seen."""
 
 
 class Claim:
@@ -42,14 +48,17 @@ class Claim:
     def say(self, worker_id: str) -> None:
         """Serve under this id from now on; empty: not any more."""
         self._file.seek(0)
-        self._file.truncate()
-        self._file.write(worker_id)
+        self._file.write(worker_id.ljust(ID_BYTES))
         self._file.flush()
+
+    def give_up(self) -> None:
+        """This process shows nothing any more."""
+        self._file.close()
 
 
 def _locked(path: Path) -> IO[str]:
     while True:
-        file = path.open("a+", encoding="utf-8")
+        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
         fcntl.flock(file, fcntl.LOCK_EX)
         if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
             return file
@@ -91,6 +100,8 @@ def _fold(directory: Path, pid: str) -> None:
 
 
 def _add_up(one: Path, into: Path) -> None:
+    with into.open("a+b") as file, one.open("rb") as more:
+        make_room(file, used_bytes(more))
     total = MmapedDict(str(into))
     try:
         for key, value, _, _ in MmapedDict.read_all_values_from_file(str(one)):
@@ -112,7 +123,7 @@ def _is_dead(live: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8").rstrip()
     except OSError:
         return ""
 
