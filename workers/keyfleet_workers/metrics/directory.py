@@ -49,6 +49,7 @@ class Claim:
         """Serve under this id from now on; empty: not any more."""
         self._file.seek(0)
         self._file.write(worker_id.ljust(ID_BYTES))
+        self._file.truncate()
         self._file.flush()
 
     def give_up(self) -> None:
