@@ -25,6 +25,7 @@ from keyfleet_workers.holds import Holds, KeyScopes, KeyState
 from keyfleet_workers.key_leases import KeyLeases
 from keyfleet_workers.key_return import call_back
 from keyfleet_workers.limiter import ExactRedisStorage, QuotaLimit, Settlement
+from keyfleet_workers.metrics.fleet_collector import FleetCollector
 
 LEASE_MS = 30_000
 SCOPES = KeyScopes("fingerprint", None, "host")
@@ -182,6 +183,20 @@ def test_on_a_full_server_jobs_are_paused_and_resumed_and_keys_called_back(clien
     assert set(leases.called_back_s(["one", "two", "three"])) == {"one", "two"}
     leases.tell_configured(["one", "two"])
     assert client.zcard(redis_keys.configured("f")) == 2
+
+
+def test_on_a_full_server_one_process_still_tells_of_the_fleet_and_another_takes_over(client: redis.Redis) -> None:
+    first, second = FleetCollector(client, "f"), FleetCollector(client, "f")
+    client.config_set("maxmemory", "1mb")
+    assert tells_of_jobs(first)
+    assert tells_of_jobs(first)
+    assert not tells_of_jobs(second)
+    first.give_up_turn()
+    assert tells_of_jobs(second)
+
+
+def tells_of_jobs(collector: FleetCollector) -> bool:
+    return "keyfleet_jobs" in {family.name for family in collector.collect()}
 
 
 def test_a_full_server_still_empties(client: redis.Redis, worker: Worker, job: JobLedger) -> None:

@@ -28,6 +28,7 @@ from keyfleet_workers.holds import Holds, KeyScopes, KeyState
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import Correction, ExactRedisStorage, QuotaLimit, Settlement
 from keyfleet_workers.limiter.ramps import Ramps
+from keyfleet_workers.metrics import NO_METER, Meter
 from keyfleet_workers.output_means import OutputMeans
 from keyfleet_workers.provider import Answer, ProviderClient, SaidLimit
 from keyfleet_workers.provider.ongoing_call import OngoingCall
@@ -134,6 +135,7 @@ class CallCase:
         left: tuple[int, ...] = (),
         foreign: tuple[int, ...] = (),
         learns_on: redis.Redis | None = None,
+        meter: Meter = NO_METER,
         **key: Any,
     ):
         """`key` are further fields of the key; `left` and `foreign` are what the grant tells of each limit. With a
@@ -188,6 +190,7 @@ class CallCase:
             learner=learner,
             outputs=cast(OutputMeans, Outputs(self.noted_outputs)),
             streamed=cast(StreamedCalls, self),
+            meter=meter,
         )
 
     def put(self, queue: str, result: Any, record: bytes = b"") -> None:

@@ -22,3 +22,7 @@ for line in sys.stdin:
     if line == "end\n":
         meter.ends()
         print("ended", flush=True)
+    elif line.startswith("models "):
+        for number in range(int(line.split()[1])):
+            meter.called("é" * 190 + str(number), "success", 0.2, 5, 9)
+        print("called", flush=True)

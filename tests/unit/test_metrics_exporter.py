@@ -11,7 +11,7 @@ import pytest
 
 from keyfleet_workers.children import Launcher
 from keyfleet_workers.metrics.directory import is_supervised
-from keyfleet_workers.metrics.exporter import AGAIN_S, Exporter, MetricsPlace
+from keyfleet_workers.metrics.exporter import AGAIN_S, DIRECTORY_VARIABLE, YOUNG_S, Exporter, MetricsPlace
 from support.events import wait_until
 from support.supervised import is_alive
 
@@ -79,6 +79,33 @@ def test_a_look_shows_that_the_supervisor_is_at_work_and_never_fails(tmp_path: P
     case.exporter.end()
     case.look()
     case.exporter.end()
+
+
+def test_files_are_kept_from_looking_old_every_hour(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    live = case.directory / "live_1"
+    live.touch()
+    times_s = []
+    for wait_s in (0.0, YOUNG_S / 2, YOUNG_S):
+        case.now_s += wait_s
+        os.utime(live, (1, 1))
+        case.look()
+        times_s.append(live.stat().st_mtime)
+    case.exporter.end()
+    assert [time_s > 1 for time_s in times_s] == [True, False, True]
+
+
+def test_a_services_own_directory_is_used_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_service, temporary = tmp_path / "service", tmp_path / "tmp"
+    of_service.mkdir()
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setenv(DIRECTORY_VARIABLE, "")
+    parents = []
+    for variable in (f"{of_service}:{tmp_path}", str(tmp_path / "gone"), ""):
+        monkeypatch.setenv("RUNTIME_DIRECTORY", variable)
+        parents.append(MetricsPlace.prepare("127.0.0.1", 0).directory.parent)
+    assert parents == [of_service, temporary, temporary]
 
 
 def test_the_place_says_where_to_look(tmp_path: Path) -> None:

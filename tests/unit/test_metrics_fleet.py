@@ -20,7 +20,7 @@ class Scraped:
     """A collector in a registry, as Prometheus asks it."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self.collector = FleetCollector(client, FLEET)
+        self.collector = FleetCollector(client, FLEET, declare_flags=False)
         self.registry = CollectorRegistry()
         self.registry.register(self.collector)
 
@@ -110,11 +110,31 @@ def test_while_the_broker_is_away_that_is_all_that_is_told(
     def refuse(*_: object, **__: object) -> None:
         raise redis.ConnectionError("gone")
 
-    monkeypatch.setattr(client, "set", refuse)
-    monkeypatch.setattr(client, "get", refuse)
+    monkeypatch.setattr(client, "execute_command", refuse)
+    monkeypatch.setattr("keyfleet_workers.metrics.fleet_collector.Script.__call__", refuse)
     assert scraped.value("broker_up") == 0
     assert scraped.names() == {"keyfleet_build_info", "keyfleet_broker_up"}
     scraped.collector.give_up_turn()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_up"),
+    [
+        (redis.ConnectionError("gone"), 0),
+        (redis.TimeoutError("silent"), 0),
+        (redis.exceptions.OutOfMemoryError("full"), 1),
+        (redis.ResponseError("refused"), 1),
+    ],
+)
+def test_a_broker_that_refuses_something_is_not_away(
+    scraped: Scraped, monkeypatch: pytest.MonkeyPatch, error: redis.RedisError, is_up: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("keyfleet_workers.metrics.fleet_collector.read_overview", refuse)
+    assert scraped.value("broker_up") == is_up
+    assert scraped.names() == {"keyfleet_build_info", "keyfleet_broker_up"}
 
 
 def test_nothing_private_is_told(case: HousekeepingCase, scraped: Scraped) -> None:

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from keyfleet.ledger import Reaped
 from keyfleet_workers.metrics import NO_METER, Standing
-from keyfleet_workers.metrics.prometheus_meter import MOST_MODELS, PrometheusMeter
+from keyfleet_workers.metrics.prometheus_meter import LONGEST_MODEL, MOST_MODELS, PrometheusMeter
 
 MODEL = "org/model"
 QUEUE = "org%2Fmodel"
@@ -100,3 +100,8 @@ def test_without_metrics_nothing_is_kept() -> None:
     NO_METER.stand(Standing(0, 0, 0))
     NO_METER.ends()
     assert vars(NO_METER) == {}
+
+
+def test_a_model_with_a_very_long_name_has_no_series_of_its_own(meter: Told) -> None:
+    meter.called("m" * (LONGEST_MODEL + 1), "success", 0.1, 1, 1)
+    assert meter.value("calls_total", key="one", model="other", result="success") == 1

@@ -31,7 +31,7 @@ def worker_metrics() -> dict[str, tuple[str, ...]]:
 
 
 def fleet_metrics(stand_in: StandIn) -> dict[str, tuple[str, ...]]:
-    families = FleetCollector(stand_in.client(), "main").collect()
+    families = FleetCollector(stand_in.client(), "main", declare_flags=False).collect()
     return {family.name: tuple(getattr(family, "_labelnames")) for family in families}  # noqa: B009 - it has no type
 
 

@@ -45,7 +45,7 @@ from keyfleet_workers.lease_keeper import LeaseKeeper
 from keyfleet_workers.limit_learning import LimitLearner
 from keyfleet_workers.limiter import ExactRedisStorage
 from keyfleet_workers.limiter.ramps import Ramps
-from keyfleet_workers.metrics import NO_METER, Meter
+from keyfleet_workers.metrics import NO_METER, GuardedMeter, Meter
 from keyfleet_workers.model_lists import ModelLists
 from keyfleet_workers.notices import Notices
 from keyfleet_workers.output_means import OutputMeans
@@ -85,7 +85,7 @@ class WorkerRuntime:
     ) -> None:
         """`on_set_aside` is called once the key can't be used for now; None where the worker waits with its key."""
         self._on_set_aside = on_set_aside
-        self._meter = meter
+        self._meter = GuardedMeter(meter)
         self._settings = settings
         self._binding = binding
         self._broker_url = broker_url

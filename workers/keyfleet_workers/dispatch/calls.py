@@ -122,8 +122,8 @@ class CallRunner:
             self._held.drop(queue, taken.key, taken.token)
         self._slots.release()
         self.count(how, 1 if how == VerdictKind.RATE_LIMITED.value else len(pack.members))  # of these calls count
-        self._meter.ended(queue, how, len(pack.members), grant.ages_s(pack.members))
         counts.end(how, len(pack.members), pack.first.key)
+        self._meter.ended(queue, how, len(pack.members), grant.ages_s(pack.members))
 
     def _run(self, queue: str, pack: Pack, grant: Grant, counts: ChunkCounts) -> str:
         looked_s = elapsed_s()

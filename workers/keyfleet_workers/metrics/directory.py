@@ -8,14 +8,18 @@ a live one, nor another program that has got its number.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from prometheus_client.mmap_dict import MmapedDict
+from keyfleet_workers.metrics.counted_files import add_up
 
-__all__ = ["Claim", "fold_dead", "is_supervised", "live_workers", "note_supervisor"]
+__all__ = ["Claim", "fold_dead", "is_supervised", "keep_young", "live_workers", "note_supervisor"]
+
+logger = logging.getLogger(__name__)
 
 LIVE = "live_"
 GONE = "gone"
@@ -25,8 +29,14 @@ ADDED_UP = ("counter", "histogram")
 SUPERVISOR = "supervisor"
 """The file whose time tells when the supervisor was at work last, on the monotonic clock that processes share."""
 
-SUPERVISOR_SILENT_S = 30.0
-"""A supervisor that has done nothing for this long hangs; a broker that is away holds it up for some seconds (s)."""
+SUPERVISOR_SILENT_S = 180.0
+"""A supervisor that has done nothing for this long hangs (s). A broker that is away holds it up for longer than its
+timeouts: the look-up of its name, which has none, takes 20 to 60 s where name servers are silent, and happens twice
+between two signs of life."""
+
+
+ID_BYTES = 512
+"""Room for a worker's id, taken at once so that a disk that is full later keeps no worker from being seen."""
 
 
 class Claim:
@@ -42,14 +52,18 @@ class Claim:
     def say(self, worker_id: str) -> None:
         """Serve under this id from now on; empty: not any more."""
         self._file.seek(0)
+        self._file.write(worker_id.ljust(ID_BYTES))
         self._file.truncate()
-        self._file.write(worker_id)
         self._file.flush()
+
+    def give_up(self) -> None:
+        """This process shows nothing any more."""
+        self._file.close()
 
 
 def _locked(path: Path) -> IO[str]:
     while True:
-        file = path.open("a+", encoding="utf-8")
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
         fcntl.flock(file, fcntl.LOCK_EX)
         if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
             return file
@@ -84,19 +98,14 @@ def _fold(directory: Path, pid: str) -> None:
     for kind in ADDED_UP:
         path = directory / f"{kind}_{pid}.db"
         if path.exists():
-            _add_up(path, directory / f"{kind}_{GONE}.db")
-            path.unlink()
+            try:
+                add_up(path, directory / f"{kind}_{GONE}.db")
+            except OSError as error:
+                logger.info("counts of process %s stay in a file of their own (%s)", pid, error.strerror)
+                continue
+            path.unlink(missing_ok=True)  # a broken one is gone
     for path in directory.glob(f"gauge_*_{pid}.db"):
         path.unlink()
-
-
-def _add_up(one: Path, into: Path) -> None:
-    total = MmapedDict(str(into))
-    try:
-        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(one)):
-            total.write_value(key, total.read_value(key)[0] + value, 0.0)
-    finally:
-        total.close()
 
 
 def _is_dead(live: Path) -> bool:
@@ -112,7 +121,7 @@ def _is_dead(live: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8").rstrip()
     except OSError:
         return ""
 
@@ -122,6 +131,18 @@ def note_supervisor(directory: Path) -> None:
     path, now_ns = directory / SUPERVISOR, time.monotonic_ns()
     path.touch()
     os.utime(path, ns=(now_ns, now_ns))
+
+
+def keep_young(directory: Path) -> None:
+    """Set the times of all files to now. Raises OSError.
+
+    Writing through memory changes no file's times, and cleaners of temporary directories remove what looks old: then
+    a worker would count as dead, and what it counts would be lost.
+    """
+    for path in (directory, *directory.iterdir()):
+        if path.name != SUPERVISOR:
+            with suppress(FileNotFoundError):  # what was dead is removed meanwhile
+                os.utime(path)
 
 
 def is_supervised(directory: Path) -> bool:

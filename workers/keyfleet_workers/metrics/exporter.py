@@ -23,8 +23,16 @@ logger = logging.getLogger(__name__)
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client looks for it once, when it is imported first."""
 
+RUNTIME_VARIABLE = "RUNTIME_DIRECTORY"
+"""Set by systemd for a unit with `RuntimeDirectory=`; several directories are parted by colons."""
+
+PREFIX = "keyfleet-metrics-"
+
 AGAIN_S = 1.0
 """Pause before the process that serves metrics is started again (s)."""
+
+YOUNG_S = 3600.0
+"""Interval of keeping files from looking old (s): cleaners of temporary directories wait for days."""
 
 END_S = 2.0
 """How long it may take to end (s)."""
@@ -45,7 +53,7 @@ class MetricsPlace:
         Raises ConfigurationError where nobody could listen there, or no file can be written.
         """
         try:
-            directory = Path(tempfile.mkdtemp(prefix="keyfleet-metrics-"))
+            directory = _new_directory()
         except OSError as error:
             raise ConfigurationError(
                 f"--metrics-port: no temporary files can be written ({error.strerror}); set TMPDIR to a directory "
@@ -70,6 +78,17 @@ class MetricsPlace:
         return f"http://{f'[{self.address}]' if ':' in self.address else self.address}:{self.port}/metrics"
 
 
+def _new_directory() -> Path:
+    """In the directory that systemd has made for the service, which no cleaner touches, or among temporary files.
+
+    Raises OSError.
+    """
+    of_service = os.environ.get(RUNTIME_VARIABLE, "").partition(":")[0]
+    if of_service and os.access(of_service, os.W_OK | os.X_OK):
+        return Path(tempfile.mkdtemp(prefix=PREFIX, dir=of_service))
+    return Path(tempfile.mkdtemp(prefix=PREFIX))
+
+
 @dataclass(slots=True)
 class Exporter:
     """Keeps the process that serves metrics running. `serve` is what it does, `command` starts it where processes
@@ -82,13 +101,17 @@ class Exporter:
     clock: Callable[[], float] = time.monotonic
     _pid: int | None = None
     _due_s: float = float("-inf")
+    _young_due_s: float = float("-inf")
 
     def look(self) -> None:
         """Start the process if it doesn't run, and show that the supervisor is at work. Never raises."""
-        from keyfleet_workers.metrics.directory import note_supervisor
+        from keyfleet_workers.metrics.directory import keep_young, note_supervisor
 
         try:
             note_supervisor(self.directory)
+            if self.clock() >= self._young_due_s:
+                self._young_due_s = self.clock() + YOUNG_S
+                keep_young(self.directory)
         except OSError as error:
             logger.info("the supervisor can't show that it works (%s)", error.strerror)
         if self._pid is not None and (code := ended_with(self._pid)) is not None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import FrameType
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from keyfleet.broker import connect
 from keyfleet.config import Settings
+from keyfleet_workers.metrics.counted_files import CountedFiles
 from keyfleet_workers.metrics.directory import fold_dead, is_supervised, live_workers
 from keyfleet_workers.metrics.fleet_collector import FleetCollector
 from keyfleet_workers.metrics.http_server import MetricsServer
@@ -43,7 +43,7 @@ def serve_metrics(settings: Settings, broker_url: str, directory: Path, port: in
     hide_passwords(broker_url)
     client = connect(broker_url, timeout_s=BROKER_TIMEOUT_S)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(directory))
+    registry.register(CountedFiles(directory))
     fleet = FleetCollector(client, settings.fleet)
     registry.register(fleet)
     pages = Pages(

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from keyfleet import redis_keys
 from keyfleet.ledger import JobState
+from keyfleet.scripts import Script, load_source
 from keyfleet.version import __version__
 from keyfleet_workers.holds import KeyState
 from keyfleet_workers.overview import Overview, read_overview
@@ -33,13 +34,15 @@ KEY_STATES = (*(state.value for state in KeyState), NO_WORKER)
 
 
 class FleetCollector(Collector):
-    """Reads the broker whenever it is asked, and tells nothing but `keyfleet_broker_up` while that doesn't answer.
+    """Reads the broker whenever it is asked, and tells nothing of the fleet while that doesn't answer.
 
     A process that is asked takes its turn where nobody has it, and keeps it for as long as it is asked; the others
     leave the fleet to it.
     """
 
-    def __init__(self, client: redis.Redis, fleet: str) -> None:
+    def __init__(self, client: redis.Redis, fleet: str, *, declare_flags: bool = True) -> None:
+        source = load_source(("keyfleet_workers.metrics", "take_turn.lua"), declare_flags=declare_flags)
+        self._take_turn = Script(client, source)
         self._client = client
         self._fleet = fleet
         self._id = uuid.uuid4().hex
@@ -59,7 +62,8 @@ class FleetCollector(Collector):
         except redis.RedisError as error:
             logger.info("the fleet can't be told of (%s)", type(error).__name__)
             overview = None
-            up.add_metric((), 0)
+            is_away = isinstance(error, (redis.ConnectionError, redis.TimeoutError))
+            up.add_metric((), 0 if is_away else 1)  # one that refuses something has answered
         yield up
         if overview is not None:
             yield from _keys(overview)
@@ -76,12 +80,7 @@ class FleetCollector(Collector):
             logger.info("the turn ends by itself (%s)", type(error).__name__)
 
     def _is_our_turn(self) -> bool:
-        name = redis_keys.metrics_turn(self._fleet)
-        if self._client.set(name, self._id, nx=True, px=TURN_MS):
-            return True
-        if self._turn() != self._id:
-            return False
-        return bool(self._client.pexpire(name, TURN_MS))
+        return bool(self._take_turn([redis_keys.metrics_turn(self._fleet)], [self._id, TURN_MS]))
 
     def _turn(self) -> str:
         found = cast("bytes | None", self._client.get(redis_keys.metrics_turn(self._fleet)))

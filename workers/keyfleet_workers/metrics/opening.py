@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from keyfleet.broker import connect
 from keyfleet.config import Settings
 from keyfleet_workers.metrics.directory import Claim
+from keyfleet_workers.metrics.disk_room import DiskRoom
 from keyfleet_workers.metrics.exporter_process import BROKER_TIMEOUT_S
 from keyfleet_workers.metrics.fleet_collector import FleetCollector
 from keyfleet_workers.metrics.http_server import MetricsServer
@@ -23,7 +24,18 @@ __all__ = ["meter_in", "serving_meter"]
 def meter_in(directory: Path, key_name: str) -> Meter:
     """The meter of a supervised worker process, which writes into `directory`. Raises OSError."""
     claim = Claim(directory)
-    return PrometheusMeter(key_name, CollectorRegistry(), on_begin=claim.say, on_end=lambda: claim.say(""))
+    try:
+        room = DiskRoom(directory)
+    except OSError:
+        claim.give_up()
+        raise
+    return PrometheusMeter(
+        key_name,
+        CollectorRegistry(),
+        on_begin=claim.say,
+        on_end=lambda: claim.say(""),
+        before_new=room.for_one_more,
+    )
 
 
 def serving_meter(key_name: str, settings: Settings, broker_url: str) -> Meter:

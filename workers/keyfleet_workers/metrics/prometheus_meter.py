@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ MOST_MODELS = 200
 """Models that have series of their own; those met later share `other`. A key may serve whatever is asked of it, so a
 caller who makes up names must not fill the memory of workers and of Prometheus."""
 
+LONGEST_MODEL = 200
+"""Characters of a model's name with which it has series of its own, for the same reason."""
+
 OTHER = "other"
 
 _OUTCOMES = frozenset({"succeeded", "failed", "stopped"})
@@ -25,6 +29,7 @@ _OUTCOMES = frozenset({"succeeded", "failed", "stopped"})
 class PrometheusMeter(Meter):
     """The meter of one worker process, whose key is `key_name`. Safe for threads.
 
+    `before_new` is called before every new series; what it raises reaches whoever has told something new.
     Series are looked up by names of our own, since prometheus_client's look-up costs more than counting.
     """
 
@@ -35,17 +40,19 @@ class PrometheusMeter(Meter):
         *,
         on_begin: Callable[[str], None] = lambda worker_id: None,
         on_end: Callable[[], None] = lambda: None,
+        before_new: Callable[[], None] = lambda: None,
     ) -> None:
         self._key = key_name
         self._families = Families(registry)
-        self._on_begin, self._on_end = on_begin, on_end
+        self._on_begin, self._on_end, self._before_new = on_begin, on_end, before_new
+        self._adding = threading.Lock()
         self._models: dict[str, str] = {}
         self._series: dict[tuple[Any, ...], Any] = {}
         self._waited_s: dict[tuple[str, str], float] = {}
         self._waiting: dict[tuple[str, str], int] = {}
 
     def began(self, worker_id: str) -> None:
-        self._families.workers.labels(self._key).set(1)
+        self._one(self._families.workers, self._key).set(1)
         self._on_begin(worker_id)
 
     def ends(self) -> None:
@@ -85,9 +92,9 @@ class PrometheusMeter(Meter):
 
     def stand(self, standing: Standing) -> None:
         families = self._families
-        families.in_flight.labels(self._key).set(standing.in_flight)
-        families.slots.labels(self._key).set(standing.slots)
-        families.leases.labels(self._key).set(standing.leases)
+        self._one(families.in_flight, self._key).set(standing.in_flight)
+        self._one(families.slots, self._key).set(standing.slots)
+        self._one(families.leases, self._key).set(standing.leases)
         self._note_waited(standing)
         self._note_waiting(standing)
 
@@ -112,7 +119,8 @@ class PrometheusMeter(Meter):
     def _model(self, queue: str) -> str:
         found = self._models.get(queue)
         if found is None:
-            found = model_of(queue) if len(self._models) < MOST_MODELS else OTHER
+            name = model_of(queue)
+            found = name if len(self._models) < MOST_MODELS and len(name) <= LONGEST_MODEL else OTHER
             if found is not OTHER:
                 self._models[queue] = found
         return found
@@ -121,5 +129,7 @@ class PrometheusMeter(Meter):
         name = (family, *labels)
         found = self._series.get(name)
         if found is None:
-            found = self._series[name] = family.labels(*labels)
+            with self._adding:
+                self._before_new()
+                found = self._series[name] = family.labels(*labels)
         return found
