@@ -325,6 +325,12 @@ def test_after_requests_of_paused_jobs_others_are_looked_for_at_once(case: Chunk
     assert (case.called, case.pauses_s) == (["job:1"], [])
 
 
+def test_an_urgent_request_of_a_model_that_the_key_does_not_serve_is_left_to_others(case: ChunkCase) -> None:
+    case.waits.note("other", "a limit", 40.0)
+    case.runner.hurry("other")
+    assert case.asked == []
+
+
 def test_where_nothing_waits_an_urgent_request_needs_no_haste(case: ChunkCase) -> None:
     case.runner.hurry(QUEUE)
     assert case.asked == []

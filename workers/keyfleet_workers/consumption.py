@@ -75,6 +75,11 @@ class Consumption:
         self._next_number(queue)
         self._soon(self._consume, queue)
 
+    def resume_all(self) -> None:
+        """Consume from every queue again."""
+        for queue in self.served():
+            self.resume(queue)
+
     def stop(self) -> None:
         """Consume from nothing any more."""
         with self._lock:

@@ -137,7 +137,7 @@ class WorkerRuntime:
         self._pieces.start()
         Notices(
             *(client, fleet),
-            hurry=self._hurry,
+            hurry=self._chunks.hurry,
             waiting=self._waits.current,
             stop_call=self._calls.in_flight.stop,
             stopping=self._stopping,
@@ -148,9 +148,8 @@ class WorkerRuntime:
     def _make_housekeeping(self, client: redis.Redis, watch: ServerWatch, transitions: Transitions) -> Housekeeping:
         fleet = self._settings.fleet
         probe = KeyProbe(self._provider, self._binding, self._storage, self._served_models)
-        key_watch = KeyWatch(
-            self._holds, self.scopes, probe.ask, on_free=self._resume_all, on_set_aside=self._on_set_aside
-        )
+        resume_all = self.consumption.resume_all
+        key_watch = KeyWatch(self._holds, self.scopes, probe.ask, on_free=resume_all, on_set_aside=self._on_set_aside)
         free_probe = partial(ask_freely, self._provider, self._binding)
         asked_probe = AskedProbe(client, fleet, self._binding.name, self.scopes, free_probe)
         return Housekeeping(
@@ -222,10 +221,6 @@ class WorkerRuntime:
     def _served_models(self) -> list[str]:
         return [model_of(queue) for queue in sorted(self.consumption.served())]
 
-    def _resume_all(self) -> None:
-        for queue in self.consumption.served():
-            self.consumption.resume(queue)
-
     def _make_chunks(self, client: redis.Redis, watch: ServerWatch) -> ChunkRunner:
         taker = Taker(
             client,
@@ -266,10 +261,6 @@ class WorkerRuntime:
         end = self._chunks.run(queue, count, tell)
         self._meter.ticket(queue, "served" if end.ends else end.instead.replace(" ", "_"))
         return end
-
-    def _hurry(self, queue: str) -> None:
-        if self._binding.serves(model_of(queue)):
-            self._chunks.hurry(queue)
 
     def _issue(self, queue: str, count: int) -> None:
         """Put tickets for `count` requests into a queue; one that can't be sent is replaced by the reaper.

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from keyfleet.ledger import model_of
 from keyfleet_workers.dispatch.chunk_report import ChunkEnd
 from keyfleet_workers.dispatch.taking import ChunkParts, Taking
 
@@ -41,6 +42,8 @@ class ChunkRunner:
 
     def hurry(self, queue: str) -> None:
         """An urgent request is ready: take it now, where other work makes its queue wait. Waits for nothing."""
+        if not self._parts.binding.serves(model_of(queue)):
+            return
         if queue not in self._parts.waits.current() or self._parts.standing.wake(queue):
             return
         with self._taking_role(queue, 0.0) as has_role:
