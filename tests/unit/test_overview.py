@@ -90,7 +90,7 @@ def test_who_disables_again_gives_a_new_reason_and_the_key_is_never_free_in_betw
     look(case)
     monkeypatch.setattr(Holds, "lift", None)
     for reason in ("one reason", "another"):
-        assert actions.disable("one", reason)
+        actions.disable("one", reason)
         gravest = key_of(look(case)).gravest
         assert gravest is not None
         assert gravest.reason == reason
@@ -107,7 +107,7 @@ def test_a_key_that_is_configured_and_that_nobody_serves_is_told(case: Housekeep
 
 def test_a_disabled_key_is_told_as_such_when_its_workers_have_gone(case: HousekeepingCase, actions: KeyActions) -> None:
     look(case)
-    assert actions.disable("one", "too\n expensive")
+    actions.disable("one", "too\n expensive")
     case.clock.advance_ms(STATUS_LIFE_MS + 1)
     key = key_of(read_overview(case.client, FLEET))
     assert (key.state, key.workers) == ("disabled", {})

@@ -133,13 +133,19 @@ class Holds:
         One that a probe has just lifted goes on: it stands since it stood before. An unreachable server is logged: the
         provider will say it again.
         """
-        asked_ms = 0 if rest_ms is None else max(1, rest_ms)
         try:
-            keys = [redis_keys.hold(scope), redis_keys.lifted(scope)]
-            return bool(self._script(keys, [state.value, reason, asked_ms]))
+            return self._set(scope, state, reason, 0 if rest_ms is None else max(1, rest_ms))
         except redis.RedisError as error:
             logger.warning("the state %s could not be shared (%s)", state.value, type(error).__name__)
             return False
+
+    def disable(self, scope: str, reason: str) -> None:
+        """Hold `scope` by hand; a new reason takes the place of an old one. Raises redis.RedisError."""
+        self._set(scope, KeyState.DISABLED, reason, 0)
+
+    def _set(self, scope: str, state: KeyState, reason: str, rest_ms: int) -> bool:
+        keys = [redis_keys.hold(scope), redis_keys.lifted(scope)]
+        return bool(self._script(keys, [state.value, reason, rest_ms]))
 
     def lift(self, *scopes: str) -> int:
         """End holds for good, by hand; returns how many stood. Raises redis.RedisError."""

@@ -8,12 +8,11 @@ from typing import Any
 import click
 
 from keyfleet.cli import options
-from keyfleet.errors import BrokerUnavailable
 from keyfleet_workers.cli.keys_check import check
 from keyfleet_workers.cli.keys_desk import KeysDesk, open_fleet
 from keyfleet_workers.cli.keys_probe import probe
 from keyfleet_workers.cli.keys_tables import key_document, print_keys
-from keyfleet_workers.holds import Holds, KeyState
+from keyfleet_workers.holds import Holds
 
 __all__ = ["keys"]
 
@@ -94,9 +93,7 @@ def disable(names: tuple[str, ...], reason: str, **given: Any) -> None:
     with open_fleet(desk.settings) as fleet:
         holds = Holds(fleet.client)
         for config, binding in desk.bind_all(names):
-            scope = fleet.scopes(binding).disabled
-            if not holds.set(scope, KeyState.DISABLED, words, None):
-                raise BrokerUnavailable(f"key {config.name} could not be disabled; the broker doesn't answer")
+            holds.disable(fleet.scopes(binding).disabled, words)
             click.echo(f"{config.name}: disabled", err=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -82,6 +83,7 @@ def _watch(as_json: bool) -> NoReturn:
     """Show what is there until Ctrl-C; while the broker is away, what was there last. Raises BrokerUnavailable where it
     was never there."""
     pause = threading.Event()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     if as_json:
         for overviews, trouble in _looks():
             if trouble:

@@ -8,7 +8,7 @@ from keyfleet import redis_keys
 from keyfleet.errors import KeyfleetError
 from keyfleet.running.fleet_status import read_fleet_status
 from keyfleet_workers.asked_probe import PROBE_WISH_MS
-from keyfleet_workers.holds import Holds, KeyState
+from keyfleet_workers.holds import Holds
 from keyfleet_workers.key_return import call_back, find_models
 from keyfleet_workers.overview.facts import KeyFacts, read_facts
 
@@ -29,10 +29,9 @@ class KeyActions:
         self._declare_flags = declare_flags
         self._holds = Holds(client, declare_flags=declare_flags)
 
-    def disable(self, key_name: str, reason: str) -> bool:
-        """Leave a key alone from now on, on all hosts; False where the broker didn't take it."""
-        scope = self._facts(key_name).disabled
-        return self._holds.set(scope, KeyState.DISABLED, " ".join(reason.split()), None)
+    def disable(self, key_name: str, reason: str) -> None:
+        """Leave a key alone from now on, on all hosts."""
+        self._holds.disable(self._facts(key_name).disabled, " ".join(reason.split()))
 
     def enable(self, key_name: str) -> bool:
         """End what holds the whole key, whatever it was set aside for; returns whether anything did."""
