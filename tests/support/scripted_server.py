@@ -70,6 +70,8 @@ class ScriptedServer:
         self.reads_bodies = True
         self.requests: list[bytes] = []
         self.connections = 0
+        self.ended = 0
+        """How many of the connections are over."""
         self._released = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -111,6 +113,7 @@ class ScriptedServer:
             while request := self._read(connection):
                 self.requests.append(request)
                 self.script(connection)
+        self.ended += 1
 
     def _read(self, connection: socket.socket) -> bytes:
         data = b""

@@ -24,6 +24,7 @@ from keyfleet_workers.model_lists import (
 )
 from keyfleet_workers.provider import ProviderClient
 from keyfleet_workers.provider.client import ReadOnceEnvironment
+from support.events import wait_until
 from support.housekeeping_case import HousekeepingCase
 from support.scripted_server import ScriptedServer, hang_up
 
@@ -172,6 +173,7 @@ def test_where_a_list_can_not_be_had_nobody_is_kept_waiting_and_an_earlier_one_s
     case.provider.answer_with(answer, hang_up)
     case.look()
     assert (case.asked, case.told()) == (1, ())
+    wait_until(lambda: case.provider.ended == case.provider.connections, "the provider has hung up")
     case.clock.advance_ms(TRY_AGAIN_MS + 1000)
     case.provider.answer_with(listing("a"))
     case.look()
