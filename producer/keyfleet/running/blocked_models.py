@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from keyfleet.contract import TOO_LARGE_FOR_KEY
 from keyfleet.ledger import model_of
 from keyfleet.running.fleet_status import FleetStatus, KeyStanding, WorkerStatus
 from keyfleet.running.progress import duration_text
 
-__all__ = ["blocked_models", "key_trouble", "known_workers"]
+__all__ = ["blocked_models", "key_reasons", "key_trouble", "known_workers"]
 
 MOST_KEYS = 8
 """Keys that are named one by one."""
@@ -54,12 +54,18 @@ def _sentence(workers: Sequence[WorkerStatus], queue: str, configured: Sequence[
     others = [name for name, reason in reasons.items() if reason == OTHER_MODELS]
     if len(others) > 1:  # nothing is wrong with those: they are counted, and the rest is named
         reasons = {name: reason for name, reason in reasons.items() if name not in others}
-    shown = [f"{name} {reason}" for name, reason in sorted(reasons.items())[:MOST_KEYS]]
-    if len(reasons) > MOST_KEYS:
-        shown.append(f"and {len(reasons) - MOST_KEYS} more")
+    shown = key_reasons(reasons)
     if len(others) > 1:
         shown.append(f"{len(others)} {'other keys' if reasons else 'keys'} don't serve this model")
     return f"no key can serve {model_of(queue)} now: {'; '.join(shown)}. It goes on by itself when one can"
+
+
+def key_reasons(reasons: Mapping[str, str]) -> list[str]:
+    """Keys by their names with a reason each, as words; of many how many more there are."""
+    shown = [f"{name} {reason}" for name, reason in sorted(reasons.items())[:MOST_KEYS]]
+    if len(reasons) > MOST_KEYS:
+        shown.append(f"and {len(reasons) - MOST_KEYS} more")
+    return shown
 
 
 def _why_not(worker: WorkerStatus, queue: str) -> str | None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from keyfleet.running.blocked_models import blocked_models, key_trouble, known_workers
+from keyfleet.running.blocked_models import blocked_models, key_reasons, key_trouble, known_workers
 from keyfleet.running.fleet_status import FleetStatus
 
 __all__ = ["NO_WORKER", "why_none_can_work", "why_waiting"]
 
 NO_WORKER = "no worker is running; start some with `keyfleet worker --all`"
 """What is said where nobody works."""
-
-MOST_KEYS = 8
-"""Keys that are named one by one."""
 
 _CAN_NOT_WORK = frozenset({"revoked", "out_of_credit", "disabled", "unreachable", "resting"})
 """States of a key in which it starts nothing for long; one that cools down goes on by itself, in seconds mostly."""
@@ -33,7 +30,4 @@ def why_none_can_work(status: FleetStatus) -> str:
     reasons = {worker.key_name: key_trouble(worker.key) for worker in known_workers(status)}
     if not reasons:
         return NO_WORKER
-    shown = [f"{name} {reason}" for name, reason in sorted(reasons.items())[:MOST_KEYS]]
-    if len(reasons) > MOST_KEYS:
-        shown.append(f"and {len(reasons) - MOST_KEYS} more")
-    return f"no key can work now: {'; '.join(shown)}"
+    return f"no key can work now: {'; '.join(key_reasons(reasons))}"

@@ -5,6 +5,8 @@ Names follow https://prometheus.io/docs/practices/naming/.
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 __all__ = ["Families"]
@@ -24,65 +26,40 @@ class Families:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         by_key = ("key", "model")
-        self.calls = Counter(
-            "keyfleet_calls",
-            "Calls that providers were asked for, by what came of them",
-            (*by_key, "result"),
-            registry=registry,
+        counter = partial(Counter, registry=registry)
+        self.calls = counter(
+            "keyfleet_calls", "Calls that providers were asked for, by what came of them", (*by_key, "result")
         )
-        self.ended = Counter(
-            "keyfleet_requests_ended", "Requests that ended, by outcome", (*by_key, "outcome"), registry=registry
+        self.ended = counter("keyfleet_requests_ended", "Requests that ended, by outcome", (*by_key, "outcome"))
+        self.returned = counter(
+            "keyfleet_requests_returned", "Requests that went back to their queue, by reason", (*by_key, "reason")
         )
-        self.returned = Counter(
-            "keyfleet_requests_returned",
-            "Requests that went back to their queue, by reason",
-            (*by_key, "reason"),
-            registry=registry,
-        )
-        self.tokens = Counter(
+        self.tokens = counter(
             "keyfleet_tokens",
             "Tokens of calls: reserved before they were sent, and reported by their answers",
             (*by_key, "kind"),
-            registry=registry,
         )
-        self.provider_latency = Histogram(
+        histogram = partial(Histogram, labelnames=("model",), registry=registry)
+        self.provider_latency = histogram(
             "keyfleet_provider_latency_seconds",
             "Time from sending a call to the end of its answer",
-            ("model",),
-            registry=registry,
             buckets=PROVIDER_BUCKETS_S,
         )
-        self.fleet_latency = Histogram(
+        self.fleet_latency = histogram(
             "keyfleet_fleet_latency_seconds",
             "Time from the acceptance of a request to its outcome",
-            ("model",),
-            registry=registry,
             buckets=FLEET_BUCKETS_S,
         )
-        self.waited = Counter(
-            "keyfleet_wait_seconds",
-            "Time in which a key left a queue alone, by reason",
-            (*by_key, "reason"),
-            registry=registry,
+        self.waited = counter(
+            "keyfleet_wait_seconds", "Time in which a key left a queue alone, by reason", (*by_key, "reason")
         )
-        self.waiting = Gauge(
-            "keyfleet_waiting",
-            "Workers that leave a queue alone now, by reason",
-            (*by_key, "reason"),
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.tickets = counter("keyfleet_tickets", "Tickets, by what became of them", (*by_key, "what"))
+        self.reaper_finds = counter(
+            "keyfleet_reaper_finds", "What the reaper has found and set right", ("model", "find")
         )
-        self.tickets = Counter(
-            "keyfleet_tickets", "Tickets, by what became of them", (*by_key, "what"), registry=registry
-        )
-        self.reaper_finds = Counter(
-            "keyfleet_reaper_finds", "What the reaper has found and set right", ("model", "find"), registry=registry
-        )
-        self.workers = self._gauge("keyfleet_workers", "Worker processes that serve a key", registry)
-        self.in_flight = self._gauge("keyfleet_calls_in_flight", "Calls under way", registry)
-        self.slots = self._gauge("keyfleet_call_slots", "Calls that may be under way at once", registry)
-        self.leases = self._gauge("keyfleet_leases", "Requests that workers hold", registry)
-
-    @staticmethod
-    def _gauge(name: str, text: str, registry: CollectorRegistry) -> Gauge:
-        return Gauge(name, text, ("key",), registry=registry, multiprocess_mode="livesum")
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        self.waiting = gauge("keyfleet_waiting", "Workers that leave a queue alone now, by reason", (*by_key, "reason"))
+        self.workers = gauge("keyfleet_workers", "Worker processes that serve a key", ("key",))
+        self.in_flight = gauge("keyfleet_calls_in_flight", "Calls under way", ("key",))
+        self.slots = gauge("keyfleet_call_slots", "Calls that may be under way at once", ("key",))
+        self.leases = gauge("keyfleet_leases", "Requests that workers hold", ("key",))
