@@ -135,16 +135,12 @@ def worker(
         sys.exit(export_metrics(metrics, worker_options))
     if as_child:
         sys.exit(_server(worker_options)(_named(loader.load().keys, key_name)))
-    host_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     leases = _leases(worker_options)
-    assignment: Assignment
-    if all_keys:
-        assignment = EveryKey(host_id)
-    elif key_name is not None and not share:
-        assignment = NamedKey(host_id, name=key_name)
-    else:
+    if is_leasing or share:
         leasing = SharedKeys if share else LeasedKey
-        assignment = leasing(host_id, leases, loader.has_secrets_of, settings.workers_per_key)
+        assignment: Assignment = leasing(_host_id(), leases, loader.has_secrets_of, settings.workers_per_key)
+    else:
+        assignment = _told(None if all_keys else key_name)
     supervisor = _supervisor(assignment, loader, worker_options, leases, end_with_stdin)
     if not (all_keys or share):  # of a broker that isn't there, a single worker says so; a whole host's wait for it
         with exit_where_the_broker_is_away(), connect(worker_options.broker_url) as client:
@@ -152,6 +148,15 @@ def worker(
     configure_logging(settings.log_level, settings.log_format)
     supervisor.beside = exporter_of(metrics, worker_options, supervisor.launcher)
     sys.exit(supervisor.run())
+
+
+def _host_id() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+def _told(key_name: str | None) -> Assignment:
+    """To the key of this name, or to every key."""
+    return EveryKey(_host_id()) if key_name is None else NamedKey(_host_id(), name=key_name)
 
 
 def _supervisor(
